@@ -1,0 +1,256 @@
+"""`rddm demo`: one config through the whole workflow, each run in a folder of its own."""
+
+from __future__ import annotations
+
+import dataclasses
+import io
+import json
+import shlex
+import time
+import zipfile
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+from PIL import Image
+
+from jobs import config_file, evaluate, figures, preprocess, promote, restore, train
+from jobs.cluster import ray_session
+from jobs.config import RunConfig
+from jobs.terminal import Terminal
+from jobs.workspace import Workspace, timestamp, tracking_uri
+from pipelines import storage
+from pipelines.ops.codec import DecodedImage, decode_image, encode_image
+from pipelines.shards import PairShards
+from rddm.errors import ConfigError, DataError
+from rddm.images import from_pixels
+from rddm.metrics import METRICS
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+_GRID_WIDTH_PX = 320
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class DemoReport:
+    """What a whole run reached; written as `summary.json`.
+
+    Attributes:
+        seconds: Wall time from the first stage to the last.
+        objective: Objective that was trained.
+        objective_chosen_by: `AOSA` or `config`.
+        input_psnr_db: Mean PSNR of the pictures in the archive against the clean originals.
+        restored_psnr_db: The same after restoring.
+        input_ssim: Mean SSIM before.
+        restored_ssim: Mean SSIM after.
+        frechet: Fréchet distances of the evaluation, by the name of their extractor.
+        model_version: Version that was promoted and used.
+        images_restored: Pictures in the restored archive.
+        images_quarantined: Pictures that could not be restored.
+        stage_seconds: Wall time of each stage.
+        per_image: Figures of every picture.
+        paths: Where things lie.
+        mlflow_ui: Command that opens MLflow's page.
+    """
+
+    seconds: float
+    objective: str
+    objective_chosen_by: str
+    input_psnr_db: float
+    restored_psnr_db: float
+    input_ssim: float
+    restored_ssim: float
+    frechet: dict[str, float]
+    model_version: int
+    images_restored: int
+    images_quarantined: int
+    stage_seconds: dict[str, float]
+    per_image: list[dict[str, Any]]
+    paths: dict[str, str]
+    mlflow_ui: str
+
+    @property
+    def num_quarantined(self) -> int:
+        """Pictures that could not be restored."""
+        return self.images_quarantined
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain values for `summary.json` and `--json`."""
+        return asdict(self)
+
+
+class _Stages:
+    """Announces each stage and keeps its wall time."""
+
+    def __init__(self, terminal: Terminal) -> None:
+        self._terminal = terminal
+        self._names: list[str] = []
+        self._starts: list[float] = []
+
+    def begin(self, name: str) -> None:
+        self._terminal.heading(f"{len(self._names) + 1}. {name}")
+        self._names.append(name)
+        self._starts.append(time.monotonic())
+
+    @property
+    def seconds(self) -> dict[str, float]:
+        ends = [*self._starts[1:], time.monotonic()]
+        return {name: round(end - start, 1) for name, start, end in zip(self._names, self._starts, ends, strict=True)}
+
+
+def run(config: RunConfig, terminal: Terminal) -> DemoReport:
+    """Preprocess, train, evaluate, promote, restore; then measure the restored archive against the clean originals.
+
+    Everything is written below `WORKSPACE/TIMESTAMP`, so that a second run leaves the first alone.
+
+    Raises:
+        RDDMError: What any of the verbs raises.
+    """
+    config = _own_workspace(config)
+    root = Path(config.workspace)
+    storage.publish_bytes(str(root / "config.yaml"), config_file.to_yaml(config).encode())
+    stages = _Stages(terminal)
+    terminal.say(f"This run's folder: {root}")
+    with ray_session(config.cluster, min_cpus=config.train.num_workers):
+        stages.begin("preprocess")
+        preprocess.run(config, terminal)
+        stages.begin("train")
+        trained = train.run(config, terminal)
+        stages.begin("evaluate")
+        evaluated = evaluate.run(config, terminal, version=trained.version)
+        stages.begin("promote")
+        promoted = promote.run(config, terminal, version=trained.version)
+        stages.begin("restore")
+        archive = root / "archive" / "degraded.zip"
+        clean = _pack(Workspace.of(config).dataset_uri, config.evaluate.split, archive)
+        config = _restoring(config, archive, root / "restored")
+        restored = restore.run(config, terminal)
+    stages.begin("measure")
+    pictures = _measure(archive, Path(restored.archive_uri), clean)
+    grid = _draw(pictures, root / "before-after.png")
+    means = {name: float(np.mean([p.figures[name] for p in pictures])) for name in pictures[0].figures}
+    report = DemoReport(
+        seconds=round(sum(stages.seconds.values()), 1),
+        objective=trained.objective,
+        objective_chosen_by="AOSA" if config.model.objective == "auto" else "config",
+        input_psnr_db=means["input_psnr_db"],
+        restored_psnr_db=means["psnr_db"],
+        input_ssim=means["input_ssim"],
+        restored_ssim=means["ssim"],
+        frechet=evaluated.frechet,
+        model_version=promoted.version,
+        images_restored=restored.num_restored,
+        images_quarantined=restored.num_quarantined,
+        stage_seconds=stages.seconds,
+        per_image=[{"name": p.name, **p.figures} for p in pictures],
+        paths={
+            "folder": str(root),
+            "report": str(restored.report_uri),
+            "restored archive": str(restored.archive_uri),
+            "manifest": str(restored.manifest_uri),
+            "before and after": str(grid),
+            "summary": str(root / "summary.json"),
+        },
+        mlflow_ui=shlex.join(["rddm", "ui", "--config", str(root / "config.yaml")]),
+    )
+    storage.publish_bytes(str(root / "summary.json"), json.dumps(report.to_dict(), indent=2).encode())
+    _close(report, terminal)
+    return report
+
+
+def plan(config: RunConfig, terminal: Terminal) -> dict[str, Any]:
+    """Find the pairs and name the folder, and write nothing."""
+    found = preprocess.plan(config, terminal)
+    return {**found, "would_write": storage.join(config.workspace, "<timestamp>"), "steps": config.train.steps}
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class _Picture:
+    """One picture of the archive: its figures, and input, restored and clean, uint8 (height, width, 3)."""
+
+    name: str
+    figures: dict[str, float]
+    pixels: tuple[NDArray[np.uint8], NDArray[np.uint8], NDArray[np.uint8]]
+
+
+def _own_workspace(config: RunConfig) -> RunConfig:
+    if "://" in config.workspace:
+        raise ConfigError(
+            f"workspace is {config.workspace}; the demo keeps everything on the local disk, give a folder"
+        )
+    root = Path(config.workspace).expanduser().resolve() / timestamp()
+    tracking = dataclasses.replace(config.tracking, uri=tracking_uri(dataclasses.replace(config, workspace=str(root))))
+    return dataclasses.replace(config, workspace=str(root), tracking=tracking)
+
+
+def _restoring(config: RunConfig, archive: Path, output: Path) -> RunConfig:
+    wanted = dataclasses.replace(config.restore, input_uri=str(archive), output_uri=str(output))
+    return dataclasses.replace(config, restore=wanted)
+
+
+def _pack(dataset_uri: str, split: str, archive: Path) -> dict[str, NDArray[Any]]:
+    """Write the degraded pictures of a split, whole and at their own sizes, as a zip of PNGs; return the clean ones."""
+    pairs = PairShards(dataset_uri, split)
+    clean = {}
+    buffer = io.BytesIO()
+    with zipfile.ZipFile(buffer, "w", zipfile.ZIP_STORED) as members:
+        for index, key in enumerate(pairs.keys):
+            degraded, target = pairs.pair(index)
+            name = f"{key.replace('#', '-')}.png"
+            members.writestr(
+                zipfile.ZipInfo(name, (2000, 1, 1, 0, 0, 0)), encode_image(DecodedImage.from_rgb(degraded))
+            )
+            clean[name] = target
+    storage.publish_bytes(str(archive), buffer.getvalue())
+    return clean
+
+
+def _measure(before: Path, after: Path, clean: dict[str, NDArray[Any]]) -> list[_Picture]:
+    """Open both archives again, as their receiver would, and score each picture against its clean original."""
+    pictures = []
+    with zipfile.ZipFile(before) as degraded, zipfile.ZipFile(after) as restored:
+        for name in restored.namelist():
+            pixels = [decode_image(archive.read(name), name=name).pixels for archive in (degraded, restored)]
+            x_input, result, target = (from_pixels(torch.from_numpy(image))[None] for image in (*pixels, clean[name]))
+            figures_of = {metric: float(score(result, target)) for metric, score in METRICS.items()}
+            figures_of |= {f"input_{metric}": float(score(x_input, target)) for metric, score in METRICS.items()}
+            shown = tuple(
+                (image / (257 if image.dtype == np.uint16 else 1)).astype(np.uint8) for image in (*pixels, clean[name])
+            )
+            pictures.append(_Picture(name=name, figures=figures_of, pixels=shown))  # type: ignore[arg-type]
+    if not pictures:
+        raise DataError(f"{after} holds no picture; see its quarantine list.")
+    return pictures
+
+
+def _draw(pictures: list[_Picture], path: Path) -> Path:
+    rows = [
+        (
+            f"{p.name}: {p.figures['input_psnr_db']:.2f} -> {p.figures['psnr_db']:.2f} dB",
+            [figures.thumbnail(image, _GRID_WIDTH_PX) for image in p.pixels],
+        )
+        for p in pictures
+    ]
+    sheet = io.BytesIO()
+    Image.fromarray(figures.comparison_grid(rows, ["input", "restored", "clean"])).save(sheet, "PNG")
+    storage.publish_bytes(str(path), sheet.getvalue())
+    return path
+
+
+def _close(report: DemoReport, terminal: Terminal) -> None:
+    gain = report.restored_psnr_db - report.input_psnr_db
+    rows = {
+        "objective": f"{report.objective} (chosen by {report.objective_chosen_by})",
+        "PSNR": f"{report.input_psnr_db:.2f} dB -> {report.restored_psnr_db:.2f} dB ({gain:+.2f} dB)",
+        "SSIM": f"{report.input_ssim:.4f} -> {report.restored_ssim:.4f}",
+        **{name: f"{value:.4f}" for name, value in report.frechet.items()},
+        "model version": str(report.model_version),
+        "pictures": f"{report.images_restored} restored, {report.images_quarantined} quarantined",
+        "time": f"{report.seconds:.0f} s: " + ", ".join(f"{k} {v:.0f}" for k, v in report.stage_seconds.items()),
+        **report.paths,
+        "MLflow": report.mlflow_ui,
+    }
+    terminal.table("The whole workflow, on real photographs", rows)

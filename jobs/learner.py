@@ -1,0 +1,102 @@
+"""A network, its optimiser and its average, one update at a time; knows nothing of Ray, files or trackers."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from jobs.config import TrainConfig
+from rddm.ema import EMA
+from rddm.errors import TrainingError
+
+Wrap = Callable[[nn.Module], nn.Module]
+Loss = Callable[[nn.Module], Tensor]
+Rate = Callable[[int], float]
+
+
+class Learner:
+    """What one phase of a training changes: weights, their average, the optimiser, and the step.
+
+    Attributes:
+        net: The bare network.
+        model: The network as it is called in the loop: wrapped for data-parallel training where there is company.
+        step: Updates done.
+    """
+
+    def __init__(self, net: nn.Module, config: TrainConfig, *, rate: Rate, wrap: Wrap) -> None:
+        """Place the network on its device and build Adam for it.
+
+        Args:
+            net: The network.
+            config: Optimiser settings.
+            rate: Learning rate of each update.
+            wrap: What makes a network ready for data-parallel training.
+        """
+        self.model = wrap(net)
+        self.net = net
+        self.ema = EMA(net, decay=config.ema_decay)
+        self.step = 0
+        self._config, self._rate = config, rate
+        self._optimizer = torch.optim.Adam(net.parameters(), lr=rate(0), betas=config.adam_betas)
+
+    @property
+    def learning_rate(self) -> float:
+        """The rate of the next update."""
+        return self._rate(self.step)
+
+    def update(self, loss_of: Loss) -> float:
+        """One update.
+
+        Args:
+            loss_of: Model in, scalar loss out.
+
+        Returns:
+            The gradient's global norm before clipping.
+
+        Raises:
+            TrainingError: The gradient is not finite; nothing was changed.
+        """
+        for group in self._optimizer.param_groups:
+            group["lr"] = self.learning_rate
+        self._optimizer.zero_grad(set_to_none=True)
+        loss_of(self.model).backward()  # type: ignore[no-untyped-call]
+        norm = float(nn.utils.clip_grad_norm_(self.net.parameters(), self._config.gradient_clip))
+        if not math.isfinite(norm):
+            raise TrainingError(
+                f"The gradient at step {self.step + 1} is {norm}; expected a finite norm. "
+                "Lower train.learning_rate, or look for broken pairs with `rddm preprocess --dry-run`."
+            )
+        self._optimizer.step()
+        self.ema.update(self.net)
+        self.step += 1
+        return norm
+
+    def state_dict(self) -> dict[str, Any]:
+        """Everything that the next update depends on."""
+        return {
+            "step": self.step,
+            "net": self.net.state_dict(),
+            "ema": self.ema.state_dict(),
+            "optimizer": self._optimizer.state_dict(),
+        }
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Go on from where `state_dict` was taken."""
+        self.step = int(state["step"])
+        self.net.load_state_dict(state["net"])
+        self.ema.load_state_dict(state["ema"])
+        self._optimizer.load_state_dict(state["optimizer"])
+
+
+def scheduled_rate(step: int, config: TrainConfig) -> float:
+    """The learning rate of an update of the training: linear warm-up, then constant or cosine."""
+    if step < config.warmup_steps:
+        return config.learning_rate * (step + 1) / (config.warmup_steps + 1)
+    if config.decay == "constant":
+        return config.learning_rate
+    done = (step - config.warmup_steps) / max(1, config.steps - config.warmup_steps)
+    return config.learning_rate * 0.5 * (1.0 + math.cos(math.pi * min(done, 1.0)))

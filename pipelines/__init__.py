@@ -1,0 +1,1 @@
+"""Data in motion: sources, pairing, checks, shards, reading shards, archives."""

@@ -1,0 +1,225 @@
+"""Files <-> pixels: any common picture in, the same format, mode and bit depth out."""
+
+from __future__ import annotations
+
+import io
+import warnings
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Literal
+
+import cv2
+import numpy as np
+from PIL import Image, ImageOps, UnidentifiedImageError
+
+from rddm.errors import UnreadableImageError
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+FORMATS = ("PNG", "JPEG", "TIFF", "WEBP", "BMP")
+_ORIENTATION = 0x0112
+_MODES = {"1", "L", "LA", "P", "RGB", "RGBA"}
+_MODES_16 = {"I;16", "I;16B", "I;16L", "I"}
+
+
+@dataclass(frozen=True, kw_only=True, slots=True, eq=False)
+class DecodedImage:
+    """A picture, upright, and what must be kept to write it again.
+
+    Attributes:
+        pixels: RGB, uint8 or uint16, (height, width, 3); a grey picture has three equal channels.
+        alpha: Same type, (height, width), or None.
+        grey: Whether the file was grey.
+        format: One of `FORMATS`.
+        exif: EXIF block without the orientation, which the pixels carry out, or None.
+        icc_profile: Colour profile, or None.
+    """
+
+    pixels: NDArray[Any]
+    alpha: NDArray[Any] | None = None
+    grey: bool = False
+    format: str = "PNG"
+    exif: bytes | None = None
+    icc_profile: bytes | None = None
+
+    @classmethod
+    def from_rgb(cls, pixels: NDArray[Any]) -> DecodedImage:
+        """A plain RGB picture that becomes a PNG."""
+        return cls(pixels=pixels)
+
+    @property
+    def bit_depth(self) -> Literal[8, 16]:
+        """Bits of a channel."""
+        return 16 if self.pixels.dtype == np.uint16 else 8
+
+    @property
+    def mode(self) -> str:
+        """Mode in words: L, LA, RGB or RGBA, and the bits."""
+        return ("L" if self.grey else "RGB") + ("A" if self.alpha is not None else "") + f" {self.bit_depth}-bit"
+
+
+def decode_image(data: bytes, *, name: str, max_pixels: int = 64_000_000) -> DecodedImage:
+    """Decode a picture file.
+
+    The pixel limit is checked on the header, before anything is unpacked; EXIF orientation is applied; palettes become
+    RGB or RGBA.
+
+    Args:
+        data: The file.
+        name: Its name, for messages.
+        max_pixels: Largest height x width.
+
+    Raises:
+        UnreadableImageError: It is empty, truncated, animated, too large, or of a format or mode that is not supported.
+    """
+    if not data:
+        raise _unreadable(name, "it holds 0 bytes", "a picture")
+    try:
+        with warnings.catch_warnings(), Image.open(io.BytesIO(data), formats=FORMATS) as image:
+            warnings.simplefilter("ignore")  # Pillow's own, softer limit and odd EXIF blocks; ours is below
+            _check_header(image, name, max_pixels)
+            return _decode_16(image, data, name) if _is_16_bit(image, data) else _decode_8(image)
+    except UnidentifiedImageError:
+        raise _unreadable(name, "it is no picture, or its header is damaged", f"one of {', '.join(FORMATS)}") from None
+    except UnreadableImageError:
+        raise
+    except Image.DecompressionBombError:
+        raise _unreadable(name, "its header claims too many pixels", f"at most {max_pixels} pixels") from None
+    except (OSError, SyntaxError, ValueError, EOFError, OverflowError, cv2.error) as error:
+        raise _unreadable(name, f"it is truncated or damaged ({error})", "a whole file") from None
+
+
+def encode_image(image: DecodedImage, *, quality: int = 95) -> bytes:
+    """Encode a picture in its own format, mode and bit depth, with its EXIF and colour profile.
+
+    Args:
+        image: What to write.
+        quality: Of JPEG and WebP, 1 to 100.
+    """
+    if image.bit_depth == 16:
+        return _encode_16(image)
+    channels = image.pixels[..., 0] if image.grey else image.pixels
+    picture = Image.fromarray(np.ascontiguousarray(channels))
+    if image.alpha is not None:
+        picture.putalpha(Image.fromarray(image.alpha))
+    options: dict[str, Any] = {"exif": image.exif, "icc_profile": image.icc_profile}
+    options |= {
+        "JPEG": {"quality": quality, "subsampling": 0},
+        "WEBP": {"quality": quality},
+        "TIFF": {"compression": "tiff_adobe_deflate"},
+    }.get(image.format, {})
+    buffer = io.BytesIO()
+    picture.save(buffer, image.format, **{key: value for key, value in options.items() if value is not None})
+    return buffer.getvalue()
+
+
+def encode_lossless(pixels: NDArray[Any]) -> bytes:
+    """RGB pixels -> WebP (uint8) or PNG (uint16); `decode_lossless` gives the same pixels back."""
+    if pixels.dtype == np.uint16:
+        return _cv2_encode(".png", cv2.cvtColor(pixels, cv2.COLOR_RGB2BGR))
+    buffer = io.BytesIO()
+    Image.fromarray(pixels).save(buffer, "WEBP", lossless=True, method=0, quality=0)
+    return buffer.getvalue()
+
+
+def decode_lossless(data: bytes) -> NDArray[Any]:
+    """What `encode_lossless` was given: uint8 or uint16 RGB of shape (height, width, 3)."""
+    decoded = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_UNCHANGED)
+    if decoded is None or decoded.ndim != 3:
+        raise UnreadableImageError("a shard's picture cannot be decoded; the data set is damaged, make it again")
+    return np.asarray(cv2.cvtColor(decoded[..., :3], cv2.COLOR_BGR2RGB))
+
+
+def _check_header(image: Image.Image, name: str, max_pixels: int) -> None:
+    width, height = image.size
+    if width * height > max_pixels:
+        raise _unreadable(name, f"it has {width} x {height} pixels", f"at most {max_pixels} pixels (max_pixels)")
+    if getattr(image, "n_frames", 1) > 1:
+        raise _unreadable(name, f"it has {getattr(image, 'n_frames', 1)} frames or pages", "a single picture")
+    if image.mode not in _MODES | _MODES_16:
+        raise _unreadable(name, f"its mode is {image.mode}", "grey, RGB or palette, with or without alpha")
+
+
+def _is_16_bit(image: Image.Image, data: bytes) -> bool:
+    """Pillow reads 16-bit RGB as 8-bit without a word: ask the PNG header and the TIFF tag."""
+    if image.mode in _MODES_16:
+        return True
+    if image.format == "PNG":
+        return data[24:25] == b"\x10"
+    if image.format == "TIFF":
+        bits = image.tag_v2.get(258, 8)  # type: ignore[attr-defined]
+        return 16 in (bits if isinstance(bits, tuple) else (bits,))
+    return False
+
+
+def _decode_8(image: Image.Image) -> DecodedImage:
+    metadata = _metadata(image)
+    upright = ImageOps.exif_transpose(image)
+    if upright.mode == "P" or (upright.mode in {"1", "L", "RGB"} and "transparency" in upright.info):
+        upright = upright.convert("RGBA" if "transparency" in upright.info else "RGB")
+    grey = upright.mode in {"1", "L", "LA"}
+    alpha = np.asarray(upright.getchannel("A")) if upright.mode in {"LA", "RGBA"} else None
+    pixels = np.asarray(upright.convert("L").convert("RGB") if grey else upright.convert("RGB"))
+    return DecodedImage(pixels=pixels, alpha=alpha, grey=grey, format=str(image.format), **metadata)
+
+
+def _decode_16(image: Image.Image, data: bytes, name: str) -> DecodedImage:
+    image.load()  # Pillow notices a truncated file, OpenCV fills the rest with black
+    decoded = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_UNCHANGED)
+    if decoded is None or decoded.dtype != np.uint16:
+        raise _unreadable(name, "its 16-bit data cannot be decoded", "16-bit grey, RGB or RGBA")
+    planes = decoded[..., None] if decoded.ndim == 2 else decoded
+    grey = planes.shape[2] < 3
+    pixels = np.repeat(planes[..., :1], 3, axis=2) if grey else planes[..., 2::-1]
+    alpha = planes[..., -1] if planes.shape[2] in {2, 4} else None
+    turned = [_turned(part, image) for part in (pixels, alpha)]
+    return DecodedImage(
+        pixels=turned[0],
+        alpha=None if alpha is None else turned[1],
+        grey=grey,
+        format=str(image.format),
+        **_metadata(image),
+    )
+
+
+def _turned(plane: NDArray[Any] | None, image: Image.Image) -> Any:
+    """The EXIF orientation, carried out on an array."""
+    if plane is None:
+        return None
+    flip_x, quarter_turns = {
+        2: (True, 0),
+        3: (False, 2),
+        4: (True, 2),
+        5: (True, 1),
+        6: (False, 3),
+        7: (True, 3),
+        8: (False, 1),
+    }.get(image.getexif().get(_ORIENTATION, 1), (False, 0))
+    mirrored = plane[:, ::-1] if flip_x else plane
+    return np.ascontiguousarray(np.rot90(mirrored, quarter_turns))
+
+
+def _metadata(image: Image.Image) -> dict[str, Any]:
+    exif = image.getexif()
+    exif.pop(_ORIENTATION, None)
+    return {"exif": exif.tobytes() if len(exif) else None, "icc_profile": image.info.get("icc_profile")}
+
+
+def _encode_16(image: DecodedImage) -> bytes:
+    planes = image.pixels[..., :1] if image.grey else image.pixels[..., ::-1]
+    if image.alpha is not None:
+        # OpenCV writes no grey with alpha: such a picture becomes RGBA, and nothing of it is lost.
+        colour = np.repeat(planes, 3, axis=2) if image.grey else planes
+        planes = np.concatenate([colour, image.alpha[..., None]], axis=2)
+    return _cv2_encode({"TIFF": ".tiff"}.get(image.format, ".png"), np.ascontiguousarray(planes))
+
+
+def _cv2_encode(extension: str, planes: NDArray[Any]) -> bytes:
+    done, data = cv2.imencode(extension, planes)
+    if not done:
+        raise ValueError(f"OpenCV cannot write {planes.dtype} of shape {planes.shape} as {extension}")
+    return bytes(data)
+
+
+def _unreadable(name: str, found: str, expected: str) -> UnreadableImageError:
+    return UnreadableImageError(f"{name}: {found}; expected {expected}; replace the file or leave it out")

@@ -1,0 +1,74 @@
+"""The ranges of images, and padding: the only place where they convert.
+
+pixels   uint8 0..255 or uint16 0..65535, (height, width, channels)   files, shards
+unit     float32 [0, 1], (channels, height, width)                     metrics, the restorer's door
+signed   float32 [-1, 1]                                               inside the method
+"""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from rddm.shapes import Images
+
+_PEAKS = {torch.uint8: 255, torch.uint16: 65535}
+
+
+def from_pixels(pixels: Tensor) -> Tensor:
+    """Pixels -> unit.
+
+    Args:
+        pixels: uint8 or uint16 of shape (height, width, channels).
+
+    Returns:
+        float32 in [0, 1] of shape (channels, height, width).
+
+    Raises:
+        ValueError: Another type or number of dimensions.
+    """
+    if pixels.dtype not in _PEAKS or pixels.ndim != 3:
+        raise ValueError(
+            f"pixels are {pixels.dtype} of shape {tuple(pixels.shape)}; expected uint8 or uint16 (H, W, C)"
+        )
+    return pixels.permute(2, 0, 1).to(torch.float32) / _PEAKS[pixels.dtype]
+
+
+def to_pixels(image: Tensor, *, bit_depth: int) -> Tensor:
+    """Unit -> pixels, rounded to the nearest; what lies outside [0, 1] is clamped.
+
+    Args:
+        image: float of shape (channels, height, width).
+        bit_depth: 8 or 16.
+
+    Raises:
+        ValueError: Another depth.
+    """
+    dtype = {8: torch.uint8, 16: torch.uint16}.get(bit_depth)
+    if dtype is None:
+        raise ValueError(f"bit_depth is {bit_depth}; expected 8 or 16")
+    return (image.clamp(0, 1) * _PEAKS[dtype]).round().to(dtype).permute(1, 2, 0).contiguous()
+
+
+def to_signed(image: Tensor) -> Tensor:
+    """[0, 1] -> [-1, 1]."""
+    return image * 2 - 1
+
+
+def to_unit(image: Tensor) -> Tensor:
+    """[-1, 1] -> [0, 1]; what lies outside is clamped."""
+    return ((image + 1) / 2).clamp(0, 1)
+
+
+def pad_to_multiple(images: Images, multiple: int) -> Images:
+    """Grow height and width at the far edges to multiples, by reflection where the image is large enough, else by its edge."""
+    height, width = images.shape[-2:]
+    down, right = -height % multiple, -width % multiple
+    mode = "reflect" if down < height and right < width else "replicate"
+    return F.pad(images, (0, right, 0, down), mode=mode)
+
+
+def crop_to(images: Images, height: int, width: int) -> Images:
+    """Take the padding away again."""
+    return images[..., :height, :width]
