@@ -11,7 +11,7 @@ from rddm.losses import Loss
 from rddm.objectives import Objective
 from rddm.process import q_sample
 from rddm.schedules import Schedule
-from rddm.shapes import Images, Times
+from rddm.shapes import Images, Stacked, Times
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -22,7 +22,7 @@ class LossParts:
     per_output: dict[str, Tensor]
 
 
-def network_input(x_t: Images, x_input: Images) -> Images:
+def network_input(x_t: Images, x_input: Images) -> Stacked:
     """What the network sees: the noisy image and the degraded one, channels after channels."""
     return torch.cat([x_t, x_input], dim=1)
 

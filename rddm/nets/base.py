@@ -11,6 +11,8 @@ from torch import Tensor, nn
 from rddm.registry import Registry
 
 Channels = Float[Tensor, "batch channels height width"]
+Inputs = Float[Tensor, "batch in_channels height width"]
+Outputs = Float[Tensor, "batch out_channels height width"]
 
 
 class Network(nn.Module, ABC):
@@ -23,7 +25,7 @@ class Network(nn.Module, ABC):
     size_multiple: int = 1
 
     @abstractmethod
-    def forward(self, x: Channels, time: Float[Tensor, " batch"]) -> Channels:
+    def forward(self, x: Inputs, time: Float[Tensor, " batch"]) -> Outputs:
         """Outputs for every image.
 
         Args:

@@ -6,7 +6,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from rddm.nets.base import NETWORKS, Channels, Network
+from rddm.nets.base import NETWORKS, Inputs, Network, Outputs
 from rddm.nets.layers import zeroed
 
 
@@ -31,7 +31,7 @@ class TinyNet(Network):
             zeroed(nn.Conv2d(channels, out_channels, 3, padding=1)),
         )
 
-    def forward(self, x: Channels, time: Float[Tensor, " batch"]) -> Channels:
+    def forward(self, x: Inputs, time: Float[Tensor, " batch"]) -> Outputs:
         """Outputs for every image; `time` is t / T."""
         plane = time.to(x.dtype)[:, None, None, None].expand(-1, 1, *x.shape[2:])
         return self.layers(torch.cat([x, plane], dim=1))  # type: ignore[no-any-return]

@@ -8,7 +8,7 @@ from itertools import pairwise
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from rddm.nets.base import NETWORKS, Channels, Network
+from rddm.nets.base import NETWORKS, Inputs, Network, Outputs
 from rddm.nets.layers import GlobalContext, ResidualBlock, TimeEmbedding, zeroed
 
 _LEVELS_MAX = 5
@@ -64,7 +64,7 @@ class UNet(Network):
         self.up_blocks = nn.ModuleList(blocks(width) for width in reversed(widths[:-1]))
         self.head = zeroed(nn.Conv2d(widths[0], out_channels, 3, padding=1))
 
-    def forward(self, x: Channels, time: Float[Tensor, " batch"]) -> Channels:
+    def forward(self, x: Inputs, time: Float[Tensor, " batch"]) -> Outputs:
         """Outputs for every image; `time` is t / T."""
         embedded = self.time(time)
         hidden = self.stem(x)

@@ -1,0 +1,33 @@
+from __future__ import annotations
+
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+
+from rddm.images import crop_to, from_pixels, pad_to_multiple, to_pixels, to_signed, to_unit
+
+
+@pytest.mark.parametrize(("bit_depth", "dtype", "peak"), [(8, torch.uint8, 255), (16, torch.uint16, 65535)])
+def test_every_value_survives_the_round_trip(bit_depth: int, dtype: torch.dtype, peak: int) -> None:
+    pixels = torch.arange(peak + 1).to(dtype).reshape(-1, 256, 1).expand(-1, -1, 3)
+    unit = from_pixels(pixels)
+    assert (unit.min(), unit.max(), unit.dtype) == (0, 1, torch.float32)
+    assert torch.equal(to_pixels(unit, bit_depth=bit_depth).int(), pixels.int())
+    if bit_depth == 8:
+        assert torch.equal(to_pixels(to_unit(to_signed(unit)), bit_depth=8), pixels)
+
+
+@given(st.integers(1, 40), st.integers(1, 40), st.sampled_from([1, 4, 8, 16]))
+def test_padding_reaches_multiples_and_is_taken_away_again(height: int, width: int, multiple: int) -> None:
+    images = torch.rand(1, 3, height, width)
+    padded = pad_to_multiple(images, multiple)
+    assert padded.shape[2] % multiple == padded.shape[3] % multiple == 0
+    assert torch.equal(crop_to(padded, height, width), images)
+
+
+def test_what_is_no_image_is_refused() -> None:
+    with pytest.raises(ValueError, match="expected uint8 or uint16"):
+        from_pixels(torch.zeros(4, 4, 3))
+    with pytest.raises(ValueError, match="expected 8 or 16"):
+        to_pixels(torch.zeros(3, 4, 4), bit_depth=12)
