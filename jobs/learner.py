@@ -36,7 +36,7 @@ class Learner:
             rate: Learning rate of each update.
             wrap: What makes a network ready for data-parallel training.
         """
-        self.model = wrap(net)
+        self.model = wrap(net.to(memory_format=torch.channels_last))  # type: ignore[call-overload]
         self.net = net
         self.ema = EMA(net, decay=config.ema_decay)
         self.step = 0

@@ -69,7 +69,7 @@ class _Given(nn.Module):
         return features
 
 
-def frechet_distance(features: Features, reference: Features) -> float:
+def frechet_distance(features: Features, reference: Float[Tensor, "other features"]) -> float:
     """Distance between the Gaussians that fit two sets of features, 0 for equal sets (Heusel et al. 2017).
 
     Raises:

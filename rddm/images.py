@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import torch
 import torch.nn.functional as F
+from jaxtyping import Float
 from torch import Tensor
 
 from rddm.shapes import Images
@@ -61,14 +62,17 @@ def to_unit(image: Tensor) -> Tensor:
     return ((image + 1) / 2).clamp(0, 1)
 
 
-def pad_to_multiple(images: Images, multiple: int) -> Images:
-    """Grow height and width at the far edges to multiples, by reflection where the image is large enough, else by its edge."""
+def pad_to_multiple(images: Images, multiple: int) -> Float[Tensor, "batch channels down right"]:
+    """Grow height and width at the far edges to multiples of a number.
+
+    By reflection where the image is large enough, else by repeating its edge.
+    """
     height, width = images.shape[-2:]
     down, right = -height % multiple, -width % multiple
     mode = "reflect" if down < height and right < width else "replicate"
     return F.pad(images, (0, right, 0, down), mode=mode)
 
 
-def crop_to(images: Images, height: int, width: int) -> Images:
+def crop_to(images: Images, height: int, width: int) -> Float[Tensor, "batch channels down right"]:
     """Take the padding away again."""
     return images[..., :height, :width]

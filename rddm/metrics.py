@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
+import torch.nn.functional as F
 from torchmetrics.functional.image import peak_signal_noise_ratio, structural_similarity_index_measure
 
 from rddm.registry import Registry
@@ -51,15 +52,21 @@ def _psnr_db(restored: Images, clean: Images) -> PerImage:
 
 
 def _ssim(restored: Images, clean: Images) -> PerImage:
-    """Wang et al. 2004: Gaussian window of 11 x 11 with sigma 1.5, mean over RGB; smaller images get a smaller window."""
-    window = min(_WINDOW_PX, *(side - 1 + side % 2 for side in clean.shape[-2:]))
-    return (
-        structural_similarity_index_measure(
-            restored, clean, gaussian_kernel=False, kernel_size=window, data_range=1.0, reduction="none"
-        )
-        if window < _WINDOW_PX
-        else structural_similarity_index_measure(restored, clean, sigma=1.5, data_range=1.0, reduction="none")
+    """Wang et al. 2004: Gaussian window of 11 x 11 with sigma 1.5, where it lies inside the image, mean over RGB.
+
+    A picture smaller than the window is first grown by repeating its edge.
+    """
+    grown = [F.pad(images, _growth(images), mode="replicate") for images in (restored, clean)]
+    _, similarity = structural_similarity_index_measure(
+        *grown, sigma=1.5, data_range=1.0, reduction="none", return_full_image=True
     )
+    inside = slice(_WINDOW_PX // 2, -(_WINDOW_PX // 2))
+    return similarity[..., inside, inside].mean(dim=(1, 2, 3))
+
+
+def _growth(images: Images) -> tuple[int, int, int, int]:
+    height, width = images.shape[-2:]
+    return (0, max(0, _WINDOW_PX - width), 0, max(0, _WINDOW_PX - height))
 
 
 def _mae(restored: Images, clean: Images) -> PerImage:

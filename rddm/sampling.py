@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from itertools import pairwise
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import torch
 
@@ -29,6 +29,7 @@ Callback = Callable[[int, int, Images], None]
 """Told after each step: steps done, steps in all, the present images."""
 
 
+@runtime_checkable
 class Sampler(Protocol):
     """A way back to the clean image."""
 

@@ -24,10 +24,13 @@ DEGRADATIONS: Registry[Pipeline] = Registry("degradation")
 
 @DEGRADATIONS.register("low_light")
 def low_light(strength: float) -> list[A.BasicTransform]:
-    """Too little light: a falling tone curve, then the sensor's noise, which stands out once the image is brightened."""
-    gamma = (100 + round(80 * strength), 100 + round(120 * strength))
-    noise = (0.012 * strength, 0.025 * strength)
-    return [A.RandomGamma(gamma_limit=gamma, p=1.0), A.GaussNoise(std_range=noise, p=1.0)]
+    """Too little light: at full strength 35 to 45 % of the exposure, and noise that stands out once it is brightened."""
+    exposure = (-0.65 * strength, -0.55 * strength)
+    noise = (0.008 * strength, 0.02 * strength)
+    return [
+        A.RandomBrightnessContrast(brightness_limit=(0, 0), contrast_limit=exposure, p=1.0),
+        A.GaussNoise(std_range=noise, p=1.0),
+    ]
 
 
 @DEGRADATIONS.register("gaussian_noise")

@@ -33,7 +33,7 @@ class TimeEmbedding(nn.Module):
         )
         self.layers = nn.Sequential(nn.Linear(width, width), nn.SiLU(), nn.Linear(width, width), nn.SiLU())
 
-    def forward(self, time: Float[Tensor, " batch"]) -> Float[Tensor, "batch width"]:
+    def forward(self, time: Float[Tensor, " batch"]) -> Float[Tensor, "batch time_width"]:
         """Embed t / T in [0, 1]."""
         angles = time[:, None] * self.frequencies
         return self.layers(torch.cat([angles.sin(), angles.cos()], dim=1))  # type: ignore[no-any-return]
@@ -73,7 +73,7 @@ class ResidualBlock(nn.Module):
         self.time = nn.Linear(time_width, 2 * channels)
         self.conv_out = zeroed(nn.Conv2d(channels, channels, 3, padding=1))
 
-    def forward(self, x: Channels, time: Float[Tensor, "batch width"]) -> Channels:
+    def forward(self, x: Channels, time: Float[Tensor, "batch time_width"]) -> Channels:
         """Refine x, knowing the time."""
         scale, shift = self.time(time)[:, :, None, None].chunk(2, dim=1)
         hidden = self.conv_in(self.norm(x)) * (1 + scale) + shift

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 import scipy.linalg
 import torch
+from jaxtyping import TypeCheckError
 from skimage.metrics import peak_signal_noise_ratio, structural_similarity
 
 from rddm.frechet import FEATURE_EXTRACTORS, frechet_distance
@@ -31,7 +32,7 @@ def test_identical_images_give_the_best_and_worse_ones_a_worse_value(name: str) 
 
 @pytest.mark.parametrize("name", list(METRICS))
 def test_images_of_different_shape_are_refused(name: str) -> None:
-    with pytest.raises(ValueError, match="expected the same"):
+    with pytest.raises((ValueError, TypeCheckError)):  # the second while tests run, the first in production
         METRICS[name](torch.zeros(1, 3, 16, 16), torch.zeros(1, 3, 16, 17))
 
 
