@@ -26,7 +26,7 @@ class _Loader(yaml.SafeLoader):
     """PyYAML's safe loader, which also takes `1e-4` for the number that it is in YAML 1.2."""
 
 
-_Loader.add_implicit_resolver(  # type: ignore[no-untyped-call]
+_Loader.add_implicit_resolver(
     "tag:yaml.org,2002:float", re.compile(r"^[-+]?\d+(\.\d*)?[eE][-+]?\d+$"), list("-+0123456789")
 )
 

@@ -5,11 +5,11 @@ from __future__ import annotations
 import logging
 import re
 import tempfile
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Concatenate, ParamSpec, TypeVar
+from typing import TYPE_CHECKING
 
 from jobs import tracking
 from rddm.bundle import Bundle, load_bundle
@@ -20,9 +20,7 @@ if TYPE_CHECKING:
 
     from mlflow import MlflowClient
     from mlflow.entities.model_registry import ModelVersion
-
-P = ParamSpec("P")
-R = TypeVar("R")
+    from mlflow.models import ModelSignature
 
 _URI = re.compile(r"^models:/(?P<name>[^/@]+)(@(?P<alias>[^/@]+)|/(?P<version>\d+))$")
 _ABSENT = {"RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE", "NOT_FOUND"}
@@ -70,15 +68,12 @@ class ModelRegistry:
         """
         with self._session() as client, _active(self.uri, run_id):
             import mlflow
-            from mlflow.models import ModelSignature
-            from mlflow.types import Schema, TensorSpec
 
-            images = Schema([_image_spec(TensorSpec)])
             info = mlflow.pyfunc.log_model(
                 name="restorer",
                 python_model=str(Path(__file__).with_name("serving_model.py")),
                 artifacts={"bundle": str(bundle)},
-                signature=ModelSignature(inputs=images, outputs=images),
+                signature=_signature(),
                 pip_requirements=["rddm"],
             )
             added = mlflow.register_model(info.model_uri, name, tags=dict(tags))
@@ -197,10 +192,14 @@ def load_bundle_at(registry_uri: str, model_uri: str) -> Bundle:
     return ModelRegistry(registry_uri).bundle(model_uri)
 
 
-def _image_spec(tensor_spec: Callable[Concatenate[Any, P], R]) -> R:
+def _signature() -> ModelSignature:
+    """Batches of RGB images in [0, 1], of any height and width."""
     import numpy as np
+    from mlflow.models import ModelSignature
+    from mlflow.types import Schema, TensorSpec
 
-    return tensor_spec(np.dtype(np.float32), (-1, 3, -1, -1))  # type: ignore[call-arg]
+    images = Schema([TensorSpec(np.dtype(np.float32), (-1, 3, -1, -1))])
+    return ModelSignature(inputs=images, outputs=images)
 
 
 @contextmanager

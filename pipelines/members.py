@@ -5,6 +5,7 @@ from __future__ import annotations
 import posixpath
 import stat
 import zipfile
+import zlib
 from dataclasses import dataclass
 from typing import Any
 
@@ -65,7 +66,7 @@ def read_member(input_uri: str, member: Member, config: ArchiveConfig) -> bytes:
             info = archive.infolist()[member.index]
             with archive.open(info) as unpacked:
                 return _read_within(unpacked, member.name, config.max_member_bytes)
-    except (zipfile.BadZipFile, OSError, EOFError, NotImplementedError, RuntimeError, ValueError) as error:
+    except (zipfile.BadZipFile, zlib.error, OSError, EOFError, NotImplementedError, RuntimeError, ValueError) as error:
         raise UnreadableImageError(
             f"{member.name}: it cannot be unpacked ({error}); expected a whole file; pack it again"
         ) from None

@@ -48,7 +48,8 @@ METRICS: Registry[Metric] = Registry("metric")
 
 
 def _psnr_db(restored: Images, clean: Images) -> PerImage:
-    return peak_signal_noise_ratio(restored, clean, data_range=1.0, reduction="none", dim=(1, 2, 3))
+    scores: PerImage = peak_signal_noise_ratio(restored, clean, data_range=1.0, reduction="none", dim=(1, 2, 3))
+    return scores
 
 
 def _ssim(restored: Images, clean: Images) -> PerImage:
@@ -61,7 +62,8 @@ def _ssim(restored: Images, clean: Images) -> PerImage:
         *grown, sigma=1.5, data_range=1.0, reduction="none", return_full_image=True
     )
     inside = slice(_WINDOW_PX // 2, -(_WINDOW_PX // 2))
-    return similarity[..., inside, inside].mean(dim=(1, 2, 3))
+    scores: PerImage = similarity[..., inside, inside].mean(dim=(1, 2, 3))
+    return scores
 
 
 def _growth(images: Images) -> tuple[int, int, int, int]:

@@ -21,9 +21,9 @@ os.environ.update(
 os.environ.pop("RAY_ADDRESS", None)
 os.environ.pop("MLFLOW_TRACKING_URI", None)
 
-from jaxtyping import install_import_hook  # noqa: E402
+from jaxtyping import install_import_hook
 
-import tests.typechecker  # noqa: E402, F401  # the hook finds it by name
+import tests.typechecker  # noqa: F401  # the hook finds it by name
 
 # Shapes in signatures are checked while tests run, and cost nothing in production.
 install_import_hook("rddm", "tests.typechecker.checked")

@@ -103,11 +103,12 @@ def encode_image(image: DecodedImage, *, quality: int = 95) -> bytes:
     if image.alpha is not None:
         picture.putalpha(Image.fromarray(image.alpha))
     options: dict[str, Any] = {"exif": image.exif, "icc_profile": image.icc_profile}
-    options |= {
+    by_format: dict[str, dict[str, Any]] = {
         "JPEG": {"quality": quality, "subsampling": 0},
         "WEBP": {"quality": quality},
         "TIFF": {"compression": "tiff_adobe_deflate"},
-    }.get(image.format, {})
+    }
+    options |= by_format.get(image.format, {})
     buffer = io.BytesIO()
     picture.save(buffer, image.format, **{key: value for key, value in options.items() if value is not None})
     return buffer.getvalue()
@@ -153,14 +154,13 @@ def _is_16_bit(image: Image.Image, data: bytes) -> bool:
 
 
 def _decode_8(image: Image.Image) -> DecodedImage:
-    metadata = _metadata(image)
     upright = ImageOps.exif_transpose(image)
     if upright.mode == "P" or (upright.mode in {"1", "L", "RGB"} and "transparency" in upright.info):
         upright = upright.convert("RGBA" if "transparency" in upright.info else "RGB")
     grey = upright.mode in {"1", "L", "LA"}
     alpha = np.asarray(upright.getchannel("A")) if upright.mode in {"LA", "RGBA"} else None
     pixels = np.asarray(upright.convert("L").convert("RGB") if grey else upright.convert("RGB"))
-    return DecodedImage(pixels=pixels, alpha=alpha, grey=grey, format=str(image.format), **metadata)
+    return DecodedImage(pixels=pixels, alpha=alpha, grey=grey, format=str(image.format), **_metadata(image))
 
 
 def _decode_16(image: Image.Image, data: bytes, name: str) -> DecodedImage:

@@ -77,7 +77,18 @@ class ResidualBlock(nn.Module):
         """Refine x, knowing the time."""
         scale, shift = self.time(time)[:, :, None, None].chunk(2, dim=1)
         hidden = self.conv_in(self.norm(x)) * (1 + scale) + shift
-        return x + self.conv_out(F.silu(hidden))
+        refined: Tensor = x + self.conv_out(F.silu(hidden))
+        return refined
+
+
+class Blocks(nn.ModuleList):
+    """Residual blocks, one after the other."""
+
+    def forward(self, x: Channels, time: Float[Tensor, "batch time_width"]) -> Channels:
+        """Refine x in every block."""
+        for block in self:
+            x = block(x, time)
+        return x
 
 
 class GlobalContext(nn.Module):
@@ -99,7 +110,8 @@ class GlobalContext(nn.Module):
         mean = x.mean(dim=(2, 3))
         deviation = (x - mean[:, :, None, None]).square().mean(dim=(2, 3)).add(1e-6).sqrt()
         scale, shift = self.layers(torch.cat([mean, deviation], dim=1))[:, :, None, None].chunk(2, dim=1)
-        return x * (1 + scale) + shift
+        told: Tensor = x * (1 + scale) + shift
+        return told
 
 
 def zeroed(layer: nn.Conv2d | nn.Linear) -> nn.Conv2d | nn.Linear:

@@ -9,7 +9,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from rddm.nets.base import NETWORKS, Inputs, Network, Outputs
-from rddm.nets.layers import GlobalContext, ResidualBlock, TimeEmbedding, zeroed
+from rddm.nets.layers import Blocks, GlobalContext, ResidualBlock, TimeEmbedding, zeroed
 
 _LEVELS_MAX = 5
 
@@ -48,8 +48,8 @@ class UNet(Network):
         widths = [channels * multiplier for multiplier in multipliers]
         time_width = 4 * channels
 
-        def blocks(width: int) -> nn.ModuleList:
-            return nn.ModuleList(ResidualBlock(width, time_width) for _ in range(num_blocks))
+        def blocks(width: int) -> Blocks:
+            return Blocks(ResidualBlock(width, time_width) for _ in range(num_blocks))
 
         self.size_multiple = 2 ** (len(widths) - 1)
         self.time = TimeEmbedding(time_width)
@@ -70,14 +70,12 @@ class UNet(Network):
         hidden = self.stem(x)
         seen: list[Tensor] = []
         for level, level_blocks in enumerate(self.down_blocks):
-            for block in level_blocks:
-                hidden = block(hidden, embedded)
+            hidden = level_blocks(hidden, embedded)
             if level < len(self.downs):
                 seen.append(hidden)
                 hidden = self.downs[level](hidden)
         hidden = self.middle(self.context(hidden), embedded)
         for up, level_blocks in zip(self.ups, self.up_blocks, strict=True):
             hidden = up(hidden) + seen.pop()
-            for block in level_blocks:
-                hidden = block(hidden, embedded)
+            hidden = level_blocks(hidden, embedded)
         return self.head(hidden)  # type: ignore[no-any-return]

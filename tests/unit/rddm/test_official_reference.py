@@ -161,8 +161,10 @@ def test_predictions_with_official_clipping(arrays: dict[str, Tensor], objective
     ],
 )
 def test_sampling(arrays: dict[str, Tensor], key: str) -> None:
-    objective, _, steps, eta, variance = re.split(r"\|\w+=|\|", key.replace("|T=1000", "|T="))[0], 0, *(
-        re.findall(r"(?:S|eta|sum_scale)=([\d.]+)", key)
+    objective, _, steps, eta, variance = (
+        re.split(r"\|\w+=|\|", key.replace("|T=1000", "|T="))[0],
+        0,
+        *(re.findall(r"(?:S|eta|sum_scale)=([\d.]+)", key)),
     )
     schedule = restoration(float(variance))
     x_input = arrays["x_input"]

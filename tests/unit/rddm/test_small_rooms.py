@@ -105,7 +105,14 @@ def test_at_the_end_of_the_schedule_the_selection_loss_is_finite() -> None:
     weight = ObjectiveWeight()
     x = torch.rand(2, 3, 8, 8)
     parts = selection_loss(
-        NETWORKS["tiny"](6, 3), weight, schedule, LOSSES["l1"], x, x.flip(0), torch.tensor([10, 10]), torch.randn(x.shape)
+        NETWORKS["tiny"](6, 3),
+        weight,
+        schedule,
+        LOSSES["l1"],
+        x,
+        x.flip(0),
+        torch.tensor([10, 10]),
+        torch.randn(x.shape),
     )
     parts.total.backward()  # type: ignore[no-untyped-call]
     assert torch.isfinite(parts.total)

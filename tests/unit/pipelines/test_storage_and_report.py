@@ -1,0 +1,87 @@
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+
+from pipelines import storage
+from pipelines.manifest import DatasetManifest, Shard, fingerprint
+from pipelines.report import ReportImage, preview, render
+from rddm.errors import DataError
+from tests.unit.pipelines.pictures import photograph
+
+
+def test_a_file_appears_whole_and_is_not_overwritten(tmp_path: Path) -> None:
+    place = str(tmp_path / "deep" / "file.bin")
+    storage.publish_bytes(place, b"first")
+    with pytest.raises(DataError, match="exists already; nothing is overwritten"):
+        storage.publish_bytes(place, b"second")
+    assert storage.read_bytes(place) == b"first"
+    storage.publish_bytes(place, b"second", overwrite=True)
+    assert storage.read_bytes(place) == b"second"
+    assert [path.name for path in (tmp_path / "deep").iterdir()] == ["file.bin"]
+
+
+def test_a_failed_write_leaves_nothing_under_the_name(tmp_path: Path) -> None:
+    (tmp_path / "file").write_bytes(b"")
+    with pytest.raises(DataError, match="Nothing stands under its name"):
+        storage.publish_bytes(str(tmp_path / "file" / "below.bin"), b"data")
+    with pytest.raises(DataError, match="Nothing stands under its name"):
+        storage.publish_bytes("/dev/full/x", b"data")
+    assert [path.name for path in tmp_path.iterdir()] == ["file"]
+
+
+def test_listing_is_sorted_and_relative(tmp_path: Path) -> None:
+    for name in ("b/2", "a", "b/1"):
+        storage.publish_bytes(str(tmp_path / name), b"")
+    assert storage.list_files(str(tmp_path)) == ["a", "b/1", "b/2"]
+    assert storage.list_files(str(tmp_path / "a")) == ["a"]
+    with pytest.raises(DataError, match="does not exist"):
+        storage.list_files(str(tmp_path / "missing"))
+
+
+@pytest.mark.parametrize("uri", ["nosuchscheme://x/y", "missing-file"])
+def test_what_cannot_be_read_is_named(uri: str) -> None:
+    with pytest.raises(DataError, match=uri):
+        storage.read_bytes(uri)
+
+
+def test_a_manifest_survives_and_another_version_is_refused() -> None:
+    shards = (Shard(path="data/a.parquet", split="train", rows=2, sha256="0" * 64),)
+    manifest = DatasetManifest(
+        schema_version=1, fingerprint=fingerprint(shards), rows={"train": 2}, shards=shards,
+        num_quarantined=0, config={}, versions={},
+    )  # fmt: skip
+    assert DatasetManifest.from_json(manifest.to_json(), where="m.json") == manifest
+    newer = manifest.to_json().replace(b'"schema_version": 1', b'"schema_version": 2')
+    with pytest.raises(DataError, match="schema version 2; this release reads 1"):
+        DatasetManifest.from_json(newer, where="m.json")
+    with pytest.raises(DataError, match=r"m\.json is no data set's manifest"):
+        DatasetManifest.from_json(b"{}", where="m.json")
+
+
+def page(name: str = "a.png", reason: str = "it is truncated") -> str:
+    picture = ReportImage(name, preview(photograph() // 2), preview(photograph()))
+    return render(
+        title="holiday.zip", model_uri="models:/demo/3", seconds=1.5, images=[picture], num_restored=1,
+        quarantined=[("bad.png", reason)],
+    )  # fmt: skip
+
+
+def test_the_page_asks_for_nothing_outside_itself() -> None:
+    html = page()
+    assert re.findall(r"""(?:src|href|url)\s*[=(]\s*["']?(?!data:)[^"'\s)>]""", html) == []
+    assert "default-src 'none'" in html
+    assert html.count("data:image/webp;base64,") == 2
+
+
+def test_names_and_reasons_are_escaped() -> None:
+    html = page(name="<script>alert(1)</script>.png", reason="<img src=x onerror=alert(1)>")
+    assert "<script>alert" not in html
+    assert "<img src=x" not in html
+
+
+def test_a_preview_is_bounded() -> None:
+    large = ReportImage("a", b"", preview(photograph(1200, 2000)))
+    assert large.size == (960, 576)
