@@ -291,14 +291,16 @@ def _perform(request: _Request) -> None:
         _show(module.plan(config, terminal, **given), request, terminal)
         return
     report = module.run(config, terminal, **given)
-    _show(report.to_dict(), request, terminal)
+    _show(report.to_dict(), request, terminal, report.summary() if hasattr(report, "summary") else None)
     if getattr(report, "num_quarantined", 0):
         raise typer.Exit(EXIT_QUARANTINED)
 
 
-def _show(result: Mapping[str, Any], request: _Request, terminal: Terminal) -> None:
+def _show(
+    result: Mapping[str, Any], request: _Request, terminal: Terminal, rows: Mapping[str, str] | None = None
+) -> None:
     if request.json:
         emit_json(result)
         return
     simple = {key: str(value) for key, value in result.items() if not isinstance(value, list | tuple)}
-    terminal.table(request.verb + (" (dry run)" if request.dry_run else ""), simple)
+    terminal.table(request.verb + (" (dry run)" if request.dry_run else ""), rows or simple)

@@ -31,7 +31,7 @@ class SelectionConfig:
     """How AOSA looks for the objective when `model.objective` is `auto` (paper, section 3.4).
 
     Attributes:
-        learning_rate: Adam's rate for the network and for the learned weight; the weight moves by about this much a step.
+        learning_rate: Adam's rate for the network and for the learned weight, which moves by about this much a step.
         threshold: Distance from 0.5 at which the weight decides.
         max_steps: Steps after which an undecided selection is an error.
     """
@@ -146,7 +146,7 @@ class RestoreConfig:
     Attributes:
         input_uri: A zip archive, or a folder.
         output_uri: A new folder for the restored archive, the manifest and the report.
-        model_uri: `models:/NAME@ALIAS`, `models:/NAME/VERSION` or a bundle's folder; empty means the run's own champion.
+        model_uri: `models:/NAME@ALIAS`, `models:/NAME/VERSION` or a bundle's folder; empty means the run's champion.
         archive: Limits, actors, seed and quality.
     """
 

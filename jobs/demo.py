@@ -81,6 +81,21 @@ class DemoReport:
         """Plain values for `summary.json` and `--json`."""
         return asdict(self)
 
+    def summary(self) -> dict[str, str]:
+        """The closing summary for people."""
+        gain = self.restored_psnr_db - self.input_psnr_db
+        return {
+            "objective": f"{self.objective} (chosen by {self.objective_chosen_by})",
+            "PSNR": f"{self.input_psnr_db:.2f} dB -> {self.restored_psnr_db:.2f} dB ({gain:+.2f} dB)",
+            "SSIM": f"{self.input_ssim:.4f} -> {self.restored_ssim:.4f}",
+            **{name: f"{value:.4f}" for name, value in self.frechet.items()},
+            "model version": str(self.model_version),
+            "pictures": f"{self.images_restored} restored, {self.images_quarantined} quarantined",
+            "time": f"{self.seconds:.0f} s: " + ", ".join(f"{k} {v:.0f}" for k, v in self.stage_seconds.items()),
+            **self.paths,
+            "MLflow": self.mlflow_ui,
+        }
+
 
 class _Stages:
     """Announces each stage and keeps its wall time."""
@@ -157,7 +172,6 @@ def run(config: RunConfig, terminal: Terminal) -> DemoReport:
         mlflow_ui=shlex.join(["rddm", "ui", "--config", str(root / "config.yaml")]),
     )
     storage.publish_bytes(str(root / "summary.json"), json.dumps(report.to_dict(), indent=2).encode())
-    _close(report, terminal)
     return report
 
 
@@ -238,19 +252,3 @@ def _draw(pictures: list[_Picture], path: Path) -> Path:
     Image.fromarray(figures.comparison_grid(rows, ["input", "restored", "clean"])).save(sheet, "PNG")
     storage.publish_bytes(str(path), sheet.getvalue())
     return path
-
-
-def _close(report: DemoReport, terminal: Terminal) -> None:
-    gain = report.restored_psnr_db - report.input_psnr_db
-    rows = {
-        "objective": f"{report.objective} (chosen by {report.objective_chosen_by})",
-        "PSNR": f"{report.input_psnr_db:.2f} dB -> {report.restored_psnr_db:.2f} dB ({gain:+.2f} dB)",
-        "SSIM": f"{report.input_ssim:.4f} -> {report.restored_ssim:.4f}",
-        **{name: f"{value:.4f}" for name, value in report.frechet.items()},
-        "model version": str(report.model_version),
-        "pictures": f"{report.images_restored} restored, {report.images_quarantined} quarantined",
-        "time": f"{report.seconds:.0f} s: " + ", ".join(f"{k} {v:.0f}" for k, v in report.stage_seconds.items()),
-        **report.paths,
-        "MLflow": report.mlflow_ui,
-    }
-    terminal.table("The whole workflow, on real photographs", rows)

@@ -97,7 +97,7 @@ def not_worse_than_champion(candidate: Candidate, config: PromoteConfig) -> Gate
         gate="not_worse_than_champion",
         passed=candidate.same_test_set and candidate.scores["psnr_db"] >= required,
         measured=f"{candidate.scores['psnr_db']:.2f} dB" + ("" if candidate.same_test_set else ", on another test set"),
-        required=f"{required:.2f} dB (champion {champion['psnr_db']:.2f} - {config.champion_margin_db:.2f}), same test set",
+        required=f"{required:.2f} dB (champion {champion['psnr_db']:.2f} - {config.champion_margin_db:.2f})",
     )
 
 

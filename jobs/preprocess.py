@@ -20,8 +20,7 @@ def run(config: RunConfig, terminal: Terminal) -> PreprocessReport:
         ClusterUnreachableError: Ray did not start or does not answer.
     """
     with ray_session(config.cluster), terminal.progress("preprocess") as advance:
-        report = preprocess(config.data, Workspace.of(config).dataset_uri, progress=advance)
-    return report
+        return preprocess(config.data, Workspace.of(config).dataset_uri, progress=advance)
 
 
 def plan(config: RunConfig, terminal: Terminal) -> dict[str, Any]:

@@ -92,6 +92,8 @@ def _places(config: RunConfig) -> tuple[str, str, str]:
 
 
 def _pinned(registry_uri: str, model_uri: str) -> str:
+    registry = ModelRegistry(registry_uri)
     if model_uri.startswith("models:/"):
-        return ModelRegistry(registry_uri).resolve(model_uri).uri
+        return registry.resolve(model_uri).uri
+    registry.bundle(model_uri)  # a bundle that does not load is found here, not in every actor
     return str(Path(model_uri).resolve())

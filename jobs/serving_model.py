@@ -12,7 +12,6 @@ import mlflow
 import numpy as np
 import torch
 from mlflow.pyfunc import PythonModel, PythonModelContext
-from numpy.typing import NDArray
 
 from rddm.bundle import load_bundle
 
@@ -25,8 +24,11 @@ class ServedRestorer(PythonModel):  # type: ignore[misc]
         self._restorer = load_bundle(Path(context.artifacts["bundle"])).restorer()
 
     def predict(
-        self, context: PythonModelContext, model_input: NDArray[np.float32], params: dict[str, Any] | None = None
-    ) -> NDArray[np.float32]:
+        self,
+        context: PythonModelContext,
+        model_input: np.ndarray,  # type: ignore[type-arg]  # MLflow knows the bare type only
+        params: dict[str, Any] | None = None,
+    ) -> np.ndarray:  # type: ignore[type-arg]
         """Restore a batch; image i of the batch draws its noise from seed `params["seed"] + i` (default 0)."""
         first = int((params or {}).get("seed", 0))
         seeds = range(first, first + len(model_input))

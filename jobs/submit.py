@@ -122,8 +122,8 @@ def _placed(address: str, config: RunConfig) -> list[str]:
             continue
         if urlsplit(address).hostname not in _LOOPBACK:
             raise ConfigError(
-                f"{key} is {path!r}, a folder of this machine; a job at {address} needs s3://... or an absolute path on "
-                f"storage that its nodes share. Set it with --set {key}=..."
+                f"{key} is {path!r}, a folder of this machine; a job at {address} needs s3://... or an absolute path "
+                f"on storage that its nodes share. Set it with --set {key}=..."
             )
         words += ["--set", f"{key}={Path(path).resolve()}"]
     return words

@@ -44,7 +44,9 @@ class Terminal:
 
     def table(self, title: str, rows: Mapping[str, str]) -> None:
         """Print a two-column table; its values are never cut."""
-        table = Table("what", "value", title=title, title_justify="left", show_header=False)
+        table = Table(title=title, title_justify="left", show_header=False)
+        table.add_column(overflow="fold")
+        table.add_column(overflow="fold")
         for name, value in rows.items():
             table.add_row(name, value)
         self.console.print(table)

@@ -121,7 +121,7 @@ def _check(config: RunConfig) -> None:
     train = config.train
     if train.num_workers < 1 or train.global_batch % train.num_workers:
         raise ConfigError(
-            f"train.global_batch is {train.global_batch}; expected a multiple of train.num_workers ({train.num_workers})"
+            f"train.global_batch is {train.global_batch}; expected a multiple of num_workers ({train.num_workers})"
         )
     if train.steps < 1:
         raise ConfigError(f"train.steps is {train.steps}; expected 1 or more")

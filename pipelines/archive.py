@@ -1,7 +1,7 @@
 """The graph that restores an archive: members -> decode -> restore -> encode in actors -> staged files -> one zip.
 
-Nothing stands under a final name before it is whole: actors stage each restored file, the driver packs them in the input's
-order and publishes the archive, then the report, then the manifest.
+Nothing stands under a final name before it is whole: actors stage each restored file, the driver packs them in the
+input's order and publishes the archive, then the report, then the manifest.
 """
 
 from __future__ import annotations

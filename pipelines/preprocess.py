@@ -1,7 +1,7 @@
-"""The graph that makes a data set: source -> decode -> check -> pair -> (degrade) -> patch -> Parquet shards + manifest.
+"""The graph that makes a data set: source -> decode -> check -> pair -> (degrade) -> patch -> shards and manifest.
 
-One Ray Data row is one planned shard. Its task does everything for that shard and returns only a record, so pictures never
-pass through the driver, and the shards' bytes do not depend on the number of workers.
+One Ray Data row is one planned shard. Its task does everything for that shard and returns only a record, so pictures
+never pass through the driver, and the shards' bytes do not depend on the number of workers.
 """
 
 from __future__ import annotations
@@ -91,7 +91,7 @@ class WriteShard:
         self._degrade = Degrade(config.degrade.name, strength=config.degrade.strength, seed=config.seed)
 
     def __call__(self, row: dict[str, Any]) -> dict[str, Any]:
-        """A plan as JSON -> its record: the shard's JSON, or an empty string if no row is left, and the quarantined items'."""
+        """A plan as JSON -> its record: the shard's JSON, empty if no row is left, and the quarantined items'."""
         plan = ShardPlan.from_json(row["plan"])
         rows: list[dict[str, Any]] = []
         quarantined: list[Quarantined] = []
@@ -207,7 +207,8 @@ def _run(
 def _check(config: PreprocessConfig) -> None:
     if not 0 <= config.degrade.strength <= 1 or config.degrade.variants < 1:
         raise ConfigError(
-            f"data.degrade has strength {config.degrade.strength} and {config.degrade.variants} variants; expected [0, 1] and 1 or more"
+            f"data.degrade has strength {config.degrade.strength} and {config.degrade.variants} variants; "
+            "expected a strength in [0, 1] and 1 or more variants"
         )
     if config.pictures_per_shard < 1 or config.row_group_size < 1:
         raise ConfigError("data.pictures_per_shard and data.row_group_size must be 1 or more")

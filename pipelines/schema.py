@@ -30,6 +30,6 @@ PAIRS = pa.schema(
 
 `key` is unique; `image_key` names the picture that a patch at (`y_px`, `x_px`) was cut from, and
 `..._source` its files below the source's root. `..._sha256` are hashes of the
-source files (of the pixels, for a degradation made here). `degraded` and `clean` are RGB, lossless: WebP for 8 bits, PNG
-for 16.
+source files (of the pixels, for a degradation made here). `degraded` and `clean` are RGB, lossless: WebP for 8 bits,
+PNG for 16.
 """

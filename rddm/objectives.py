@@ -116,7 +116,7 @@ class Objective(ABC):
     ) -> Prediction:
         """All unknowns from the outputs at time t."""
 
-    def check(self, schedule: Schedule) -> None:
+    def check(self, schedule: Schedule) -> None:  # noqa: B027  # most objectives serve every schedule
         """Say whether sampling from t = T is defined with this schedule.
 
         Raises:
@@ -214,11 +214,11 @@ class PredictNoise(Objective):
         return Prediction(clipping.residual(x_input - x_start, x_input), noise, x_start)
 
     def check(self, schedule: Schedule) -> None:
-        r"""Refuse $\bar\alpha_T = 1$: at t = T the input stands in x_t alone, and the noise says nothing of the clean image."""
+        r"""Refuse $\bar\alpha_T = 1$: at t = T, x_t holds nothing of the clean image."""
         if schedule.alphas_cumsum[-1] >= 1 - 1e-9:
             raise ValueError(
-                "pred_noise cannot start at t = T of a schedule whose alphas_cumsum reaches 1: the clean image is divided by "
-                "1 - 1 = 0 there. Use a schedule from DDIM, or pred_res or pred_res_noise."
+                "pred_noise cannot start at t = T of a schedule whose alphas_cumsum reaches 1: the clean image would "
+                "be divided by 1 - 1 = 0. Use a schedule from DDIM, or pred_res or pred_res_noise."
             )
 
 

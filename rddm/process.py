@@ -1,4 +1,4 @@
-r"""The forward process and its algebra: what is known of residual, noise and clean image once two of them are (paper, section 3.1).
+r"""The forward process and its algebra: residual, noise and clean image, each from the others (paper, section 3.1).
 
 Everywhere $I_t = I_0 + \bar\alpha_t I_{res} + \bar\beta_t \epsilon$ with $I_{res} = I_{in} - I_0$, so that also
 $I_t = I_{in} + (\bar\alpha_t - 1) I_{res} + \bar\beta_t \epsilon$. Images are in [-1, 1] inside the method.
@@ -35,7 +35,7 @@ def noise_from_residual(schedule: Schedule, res: Images, x_t: Images, x_input: I
 
 
 def start_from_noise(schedule: Schedule, noise: Images, x_t: Images, x_input: Images, t: Times) -> Images:
-    r"""$I_0 = (I_t - \bar\alpha_t I_{in} - \bar\beta_t \epsilon) / (1 - \bar\alpha_t)$; not defined where $\bar\alpha_t = 1$."""
+    r"""$I_0 = (I_t - \bar\alpha_t I_{in} - \bar\beta_t \epsilon) / (1 - \bar\alpha_t)$, if $\bar\alpha_t < 1$."""
     alpha_bar = at(schedule.alphas_cumsum, t, x_t)
     beta_bar = at(schedule.sqrt_betas2_cumsum, t, x_t)
     return (x_t - alpha_bar * x_input - beta_bar * noise) / (1 - alpha_bar)

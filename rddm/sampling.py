@@ -1,8 +1,9 @@
 r"""From the noisy degraded image back to the clean one: one short function a sampler (paper, sections 3.2 and 3.3).
 
 A step from $t$ to any $s < t$:
-$I_s = I_t - (\bar\alpha_t - \bar\alpha_s) I_{res} - (\bar\beta_t - \sqrt{\bar\beta_s^2 - \sigma^2}) \epsilon + \sigma z$ with
-$\sigma^2 = \eta (\bar\beta_t^2 - \bar\beta_s^2) \bar\beta_s^2 / \bar\beta_t^2$; the last step returns the predicted clean image.
+$I_s = I_t - (\bar\alpha_t - \bar\alpha_s) I_{res} - (\bar\beta_t - \sqrt{\bar\beta_s^2 - \sigma^2}) \epsilon
++ \sigma z$ with $\sigma^2 = \eta (\bar\beta_t^2 - \bar\beta_s^2) \bar\beta_s^2 / \bar\beta_t^2$; the last step returns
+the predicted clean image.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
 r"""The coefficients of both diffusions: how fast the residual comes in, and how fast the noise.
 
-A schedule is two tables over $t = 0, ..., T$: $\bar\alpha_t$, the share of the residual that is present, and $\bar\beta_t^2$,
-the variance of the noise (paper, section 3.1). Both are cumulative sums that start at 0, so that $t = 0$ is the clean image
-and no boundary needs a patch.
+A schedule is two tables over $t = 0, ..., T$: $\bar\alpha_t$, the share of the residual that is present, and
+$\bar\beta_t^2$, the variance of the noise (paper, section 3.1). Both are cumulative sums that start at 0, so that
+$t = 0$ is the clean image and no boundary needs a patch.
 """
 
 from __future__ import annotations
@@ -43,7 +43,8 @@ class Schedule:
         """Check both tables."""
         if self.alphas_cumsum.shape != self.betas2_cumsum.shape or self.alphas_cumsum.numel() < 2:
             raise ValueError(
-                f"tables of shape {tuple(self.alphas_cumsum.shape)} and {tuple(self.betas2_cumsum.shape)}; expected two of (T + 1,)"
+                f"tables of shape {tuple(self.alphas_cumsum.shape)} and {tuple(self.betas2_cumsum.shape)}; "
+                "expected two of (T + 1,)"
             )
         for name in ("alphas_cumsum", "betas2_cumsum"):
             _check_table(name, getattr(self, name))
@@ -72,7 +73,7 @@ def make_schedule(alphas: Tensor, betas2: Tensor, *, terminal_noise_variance: fl
     Args:
         alphas: $\alpha_1, ..., \alpha_T$ with sum 1, as a curve gives them.
         betas2: Increments of the noise variance with sum 1.
-        terminal_noise_variance: $\bar\beta_T^2$, what `betas2` is scaled to; 0.01 for shadow removal in the paper, else 1.
+        terminal_noise_variance: $\bar\beta_T^2$, what `betas2` is scaled to; in the paper 0.01 for shadows, else 1.
 
     Raises:
         ValueError: The variance is negative, or the increments do not make a schedule.

@@ -1,7 +1,7 @@
 r"""Automatic objective selection (AOSA; paper, section 3.4): does a task want the residual or the noise?
 
-One network with one output $O$ and a learned scalar $w$. The output is read twice, as a residual and as noise, each reading
-is completed by the forward process, and $w$ mixes both. Where $w$ goes tells which reading the data prefer.
+One network with one output $O$ and a learned scalar $w$. The output is read twice, as a residual and as noise, each
+reading is completed by the forward process, and $w$ mixes both. Where $w$ goes tells which reading the data prefer.
 """
 
 from __future__ import annotations

@@ -158,8 +158,8 @@ def _decode_8(image: Image.Image) -> DecodedImage:
     if upright.mode == "P" or (upright.mode in {"1", "L", "RGB"} and "transparency" in upright.info):
         upright = upright.convert("RGBA" if "transparency" in upright.info else "RGB")
     grey = upright.mode in {"1", "L", "LA"}
-    alpha = np.asarray(upright.getchannel("A")) if upright.mode in {"LA", "RGBA"} else None
-    pixels = np.asarray(upright.convert("L").convert("RGB") if grey else upright.convert("RGB"))
+    alpha = np.array(upright.getchannel("A")) if upright.mode in {"LA", "RGBA"} else None
+    pixels = np.array(upright.convert("L").convert("RGB") if grey else upright.convert("RGB"))
     return DecodedImage(pixels=pixels, alpha=alpha, grey=grey, format=str(image.format), **_metadata(image))
 
 

@@ -24,7 +24,7 @@ DEGRADATIONS: Registry[Pipeline] = Registry("degradation")
 
 @DEGRADATIONS.register("low_light")
 def low_light(strength: float) -> list[A.BasicTransform]:
-    """Too little light: at full strength 35 to 45 % of the exposure, and noise that stands out once it is brightened."""
+    """Too little light: 35 to 45 % of the exposure at full strength, and noise that brightening will show."""
     exposure = (-0.65 * strength, -0.55 * strength)
     noise = (0.008 * strength, 0.02 * strength)
     return [

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import dataclasses
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -85,7 +86,7 @@ def test_orphans_are_named(tmp_path: Path) -> None:
 
 def test_split_folders_have_names_of_their_own(tmp_path: Path) -> None:
     write_pairs(tmp_path, ["1", "2"], split="our485")
-    with pytest.raises(ConfigError, match="'our485' is none of train, val, test; name it in data.source.split_names"):
+    with pytest.raises(ConfigError, match=r"'our485' is none of train, val, test; name it in data\.source"):
         find_pairs(config(tmp_path))
     named = dataclasses.replace(FOLDERS, root=str(tmp_path), split_names={"our485": "train"}, val_share=0.0)
     assert {pair.split for pair in find_pairs(PreprocessConfig(source=named)).pairs} == {"train"}
@@ -161,7 +162,7 @@ def test_corners_cover_a_side_and_stay_inside(length: int, size: int, stride: in
     starts = corners(length, size, min(stride, size))
     assert starts[0] == 0
     assert max(starts) + size == max(length, size)
-    assert all(b - a <= size for a, b in zip(starts, starts[1:], strict=False))
+    assert all(b - a <= size for a, b in pairwise(starts))
 
 
 def test_variants_multiply_training_pictures_only() -> None:

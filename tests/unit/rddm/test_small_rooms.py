@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import pickle
+import pickle  # noqa: TID251  # Ray pickles what crosses it
 
 import pytest
 import torch
