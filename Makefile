@@ -7,7 +7,7 @@ FIND_LINKS := $(or $(UV_FIND_LINKS),$(PIP_FIND_LINKS))
 INSTALL := $(if $(FIND_LINKS),UV_FIND_LINKS="$(FIND_LINKS)" )VIRTUAL_ENV="$(CURDIR)/$(VENV)" $(BIN)/uv pip install --quiet --compile-bytecode -c constraints.txt
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test check fmt lint types arch bench docs clean
+.PHONY: help setup demo test check fmt lint types arch docs clean
 
 help: ## Show the tasks
 	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 10
@@ -54,9 +54,6 @@ types: $(VENV)/.dev ## Check the types
 
 arch: $(VENV)/.dev ## Check what imports what
 	$(BIN)/lint-imports
-
-bench: $(VENV)/.dev ## Run every benchmark in its quick form
-	set -e; for script in benchmarks/bench_*.py; do $(BIN)/python $$script --quick; done
 
 docs: $(VENV)/.dev ## Check the documents: links, commands, verbs
 	$(BIN)/python -m pytest tests/docs

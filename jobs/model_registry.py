@@ -68,12 +68,14 @@ class ModelRegistry:
         """
         with self._session() as client, _active(self.uri, run_id):
             import mlflow
+            import numpy as np
 
             info = mlflow.pyfunc.log_model(
                 name="restorer",
                 python_model=str(Path(__file__).with_name("serving_model.py")),
                 artifacts={"bundle": str(bundle)},
                 signature=_signature(),
+                input_example=np.full((1, 3, 16, 16), 0.25, np.float32),
                 pip_requirements=["rddm"],
             )
             added = mlflow.register_model(info.model_uri, name, tags=dict(tags))
@@ -207,9 +209,8 @@ def _active(uri: str, run_id: str) -> Iterator[None]:
     """Make a run MLflow's active one for the block; what was set before is set again."""
     import mlflow
 
-    before = mlflow.get_tracking_uri(), mlflow.get_registry_uri()
-    mlflow.set_tracking_uri(uri)
-    mlflow.set_registry_uri(uri)
+    before = mlflow.get_tracking_uri()
+    mlflow.set_tracking_uri(uri)  # the registry follows
     loggers = [logging.getLogger(name) for name in ("mlflow.utils.environment", "mlflow.models.model")]
     levels = [logger.level for logger in loggers]
     for logger in loggers:
@@ -218,8 +219,7 @@ def _active(uri: str, run_id: str) -> Iterator[None]:
         with mlflow.start_run(run_id=run_id):
             yield
     finally:
-        mlflow.set_tracking_uri(before[0])
-        mlflow.set_registry_uri(before[1])
+        mlflow.set_tracking_uri(before)
         for logger, level in zip(loggers, levels, strict=True):
             logger.setLevel(level)
 

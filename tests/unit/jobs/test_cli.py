@@ -93,9 +93,7 @@ def test_a_cluster_that_is_not_there_is_exit_code_5(
     assert "Nothing was submitted" in err
 
 
-def test_a_dry_run_counts_and_writes_nothing(
-    config: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_a_dry_run_counts_and_writes_nothing(config: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     write_pairs(tmp_path / "pairs", ["1", "2", "3"])
     code, out, _ = run("preprocess", "--config", config, "--dry-run", "--json", capsys=capsys)
     assert code == 0
@@ -103,9 +101,7 @@ def test_a_dry_run_counts_and_writes_nothing(
     assert not (tmp_path / "runs").exists()
 
 
-def test_an_empty_data_set_is_said_to_be_empty(
-    config: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_an_empty_data_set_is_said_to_be_empty(config: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (tmp_path / "pairs").mkdir()
     code, _, err = run("preprocess", "--config", config, capsys=capsys)
     assert code == 1

@@ -42,7 +42,12 @@ def test_a_resolved_run_reads_back_as_itself(tmp_path: Path) -> None:
 
 
 def test_overrides_reach_every_depth(tmp_path: Path) -> None:
-    changes = ["train.learning_rate=1e-4", "data.source.root=a b", "model.network.options.channels=8", "promote.min_ssim=0.5"]
+    changes = [
+        "train.learning_rate=1e-4",
+        "data.source.root=a b",
+        "model.network.options.channels=8",
+        "promote.min_ssim=0.5",
+    ]
     config = config_file.load(write(tmp_path), changes)
     assert config.train.learning_rate == 1e-4
     assert config.data.source.root == "a b"
