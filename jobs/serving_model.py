@@ -26,9 +26,9 @@ class ServedRestorer(PythonModel):  # type: ignore[misc]
     def predict(
         self,
         context: PythonModelContext,
-        model_input: np.ndarray,  # type: ignore[type-arg]  # MLflow knows the bare type only
+        model_input: np.ndarray,  # MLflow knows the bare type only
         params: dict[str, Any] | None = None,
-    ) -> np.ndarray:  # type: ignore[type-arg]
+    ) -> np.ndarray:
         """Restore a batch; image i of the batch draws its noise from seed `params["seed"] + i` (default 0)."""
         first = int((params or {}).get("seed", 0))
         seeds = range(first, first + len(model_input))

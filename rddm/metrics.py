@@ -57,12 +57,13 @@ def _ssim(restored: Images, clean: Images) -> PerImage:
 
     A picture smaller than the window is first grown by repeating its edge.
     """
-    grown = [F.pad(images, _growth(images), mode="replicate") for images in (restored, clean)]
+    # Variances are differences of nearly equal numbers: float32 would show.
+    grown = [F.pad(images.double(), _growth(images), mode="replicate") for images in (restored, clean)]
     _, similarity = structural_similarity_index_measure(
         *grown, sigma=1.5, data_range=1.0, reduction="none", return_full_image=True
     )
     inside = slice(_WINDOW_PX // 2, -(_WINDOW_PX // 2))
-    scores: PerImage = similarity[..., inside, inside].mean(dim=(1, 2, 3))
+    scores: PerImage = similarity[..., inside, inside].mean(dim=(1, 2, 3)).to(restored.dtype)
     return scores
 
 

@@ -45,7 +45,7 @@ def test_a_network_learns_and_sees_the_time(name: str) -> None:
 
 def test_channels_last_changes_nothing() -> None:
     torch.manual_seed(0)
-    net = UNet(6, 3, **SMALL)
+    net = UNet(6, 3, channels=8)
     for parameter in net.parameters():
         torch.nn.init.normal_(parameter, std=0.05)
     x, time = torch.randn(1, 6, 32, 32), torch.tensor([0.5])

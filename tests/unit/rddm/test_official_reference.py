@@ -114,19 +114,19 @@ def test_algebra(arrays: dict[str, Tensor], kind: str) -> None:
         x_t = q_sample(schedule, x_start, x_input - x_start, t, noise)
         if kind == "predict_start_from_xinput_noise" and schedule.alphas_cumsum[t[0]] == 1:
             continue  # the official code divides by a made-up 1e-6 here
-        ours = {
-            "q_sample": lambda s=schedule, t=t: q_sample(s, x_start, x_input - x_start, t, noise),
-            "predict_noise_from_res": lambda s=schedule, t=t, x=x_t: noise_from_residual(
-                s, x_input - x_start, x, x_input, t
-            ),
-            "predict_start_from_xinput_noise": lambda s=schedule, t=t, x=x_t: start_from_noise(s, noise, x, x_input, t),
-            "predict_start_from_res_noise": lambda s=schedule, t=t, x=x_t: start_from_both(
-                s, x_input - x_start, noise, x, t
-            ),
-        }[kind]()
+        match kind:
+            case "q_sample":
+                ours = x_t
+            case "predict_noise_from_res":
+                ours = noise_from_residual(schedule, x_input - x_start, x_t, x_input, t)
+            case "predict_start_from_xinput_noise":
+                ours = start_from_noise(schedule, noise, x_t, x_input, t)
+            case _:
+                ours = start_from_both(schedule, x_input - x_start, noise, x_t, t)
         # Where the division is by a small number, float32 itself is no better than this.
-        scale = 1 / min(1.0, at(schedule.sqrt_betas2_cumsum, t, x_t).min().item(), 1.0) if "noise_from" in kind else 1.0
-        torch.testing.assert_close(ours, arrays[key], atol=1e-5 * scale, rtol=1e-5, msg=lambda m, k=key: f"{k}: {m}")
+        smallest = min(1.0, at(schedule.sqrt_betas2_cumsum, t, x_t).min().item())
+        scale = 1 / smallest if kind == "predict_noise_from_res" else 1.0
+        torch.testing.assert_close(ours, arrays[key], atol=1e-5 * scale, rtol=1e-5)
 
 
 @pytest.mark.parametrize("objective", list(OBJECTIVES))
