@@ -75,6 +75,10 @@ class Learner:
         self.step += 1
         return norm
 
+    def averaged(self) -> nn.Module:
+        """A copy of the network that holds the averaged weights, in evaluation mode."""
+        return self.ema.module(self.net)
+
     def state_dict(self) -> dict[str, Any]:
         """Everything that the next update depends on."""
         return {
