@@ -4,16 +4,20 @@ from __future__ import annotations
 
 import contextlib
 import importlib
+import inspect
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from jobs.terminal import Terminal, emit_json
 from rddm.errors import RDDMError
+
+if TYPE_CHECKING:
+    from jobs.config import RunConfig
 
 EXIT_FAILED, EXIT_QUARANTINED, EXIT_INTERRUPTED = 1, 4, 130
 DEMO_CONFIG = Path(__file__).with_name("configs") / "demo.yaml"
@@ -36,196 +40,154 @@ Submit = Annotated[
     str | None, typer.Option("--submit", metavar="ADDRESS", help="Run as a job on the Ray cluster there.")
 ]
 Follow = Annotated[bool, typer.Option("--follow", help="With --submit: stream the log, return the job's exit code.")]
-DryRun = Annotated[bool, typer.Option("--dry-run", help="Check everything, say what would be done, write nothing.")]
+DryRun = Annotated[bool, typer.Option("--dry-run", help="Check, say what would be done, and write nothing.")]
 Json = Annotated[bool, typer.Option("--json", help="Print the result as JSON on stdout.")]
-Version = Annotated[int | None, typer.Option("--version", metavar="N", help="Model version; the newest by default.")]
+_COMMON: dict[str, Any] = {
+    "config": Config,
+    "overrides": Set,
+    "submit": Submit,
+    "follow": Follow,
+    "dry_run": DryRun,
+    "json": Json,
+}
+
+_VERSION = Annotated[int | None, typer.Option("--version", metavar="N", help="Model version; the newest by default.")]
+_RESUME = Annotated[
+    str | None, typer.Option("--resume", metavar="RUN", help="Go on with a training that was cut short.")
+]
+
+
+def _key(flag: str, help_text: str) -> Any:
+    return Annotated[str | None, typer.Option(flag, metavar="URI", help=help_text)]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Verb:
+    """A verb: the module `jobs.NAME` with `run` and `plan`, and the options that only it has.
+
+    Attributes:
+        name: On the command line, and of the module.
+        help: What it does.
+        options: Its own options, handed to `run` and `plan` by name.
+        keys: Options that set a key of the config: name -> (dotted key, option).
+        default_config: Its config where none is given, or None where one must be.
+    """
+
+    name: str
+    help: str
+    options: Mapping[str, Any] = field(default_factory=dict)
+    keys: Mapping[str, tuple[str, Any]] = field(default_factory=dict)
+    default_config: Path | None = None
+
+
+VERBS = (
+    Verb(
+        name="demo",
+        help="Take real photographs through the whole workflow: preprocess, train, evaluate, promote, restore.",
+        default_config=DEMO_CONFIG,
+    ),
+    Verb(name="preprocess", help="Turn image sets into a checked data set of pairs, sharded Parquet with a manifest."),
+    Verb(
+        name="train",
+        help="Train on the data set, AOSA first where the objective is `auto`, and register the result.",
+        options={"resume": _RESUME},
+    ),
+    Verb(
+        name="evaluate",
+        help="Score a registered version on pairs that training never saw.",
+        options={"version": _VERSION},
+    ),
+    Verb(
+        name="promote",
+        help="Put a version through its gates and make it the champion if all of them hold.",
+        options={"version": _VERSION},
+    ),
+    Verb(
+        name="restore",
+        help="Restore an archive of pictures with a registered model.",
+        keys={
+            "input": ("restore.input_uri", _key("--input", "A zip archive or a folder.")),
+            "output": ("restore.output_uri", _key("--output", "A new folder for what is restored.")),
+            "model": ("restore.model_uri", _key("--model", "models:/NAME@ALIAS or a bundle's folder.")),
+        },
+    ),
+)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class _Request:
-    """What was asked on the command line, the same for every verb."""
+    """What was asked on the command line."""
 
-    verb: str
+    verb: Verb
     config: Path
     overrides: list[str]
     submit: str | None
     follow: bool
     dry_run: bool
     json: bool
-    extra: dict[str, Any] = field(default_factory=dict)
+    options: dict[str, Any]
 
     def arguments(self) -> list[str]:
         """The command line again, as a job on a cluster is given it."""
-        words = [self.verb, "--config", str(self.config)]
+        words = [self.verb.name, "--config", str(self.config)]
         for override in self.overrides:
             words += ["--set", override]
-        for name, value in self.extra.items():
-            words += [f"--{name}", str(value)] if value is not None else []
+        for name, value in self.options.items():
+            words += [f"--{name}", str(value)]
         return words + ["--dry-run"] * self.dry_run + ["--json"] * self.json
 
 
-@app.command()
-def demo(
-    config: Config = DEMO_CONFIG,
-    set_: Set = None,
-    submit: Submit = None,
-    follow: Follow = False,
-    dry_run: DryRun = False,
-    json: Json = False,
-) -> None:
-    """Take real photographs through the whole workflow: preprocess, train, evaluate, promote, restore."""
-    _perform(
-        _Request(
-            verb="demo", config=config, overrides=set_ or [], submit=submit, follow=follow, dry_run=dry_run, json=json
-        )
+def _command(verb: Verb) -> Callable[..., None]:
+    """The function that Typer makes a command of: the options that all verbs have, then the verb's own."""
+
+    def command(**given: Any) -> None:
+        common = {name: given.pop(name) for name in _COMMON}
+        common["overrides"] = list(common["overrides"] or [])
+        for name, (key, _) in verb.keys.items():
+            if (value := given.pop(name)) is not None:
+                common["overrides"].append(f"{key}={value}")
+        options = {name: value for name, value in given.items() if value is not None}
+        _perform(_Request(verb=verb, options=options, **common))
+
+    defaults = {
+        "config": verb.default_config or inspect.Parameter.empty,
+        "follow": False,
+        "dry_run": False,
+        "json": False,
+    }
+    own = {**verb.options, **{name: option for name, (_, option) in verb.keys.items()}}
+    command.__signature__ = inspect.Signature(  # type: ignore[attr-defined]
+        [
+            inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=defaults.get(name), annotation=annotation)
+            for name, annotation in {**_COMMON, **own}.items()
+        ]
     )
+    return command
 
 
-@app.command()
-def preprocess(
-    config: Config,
-    set_: Set = None,
-    submit: Submit = None,
-    follow: Follow = False,
-    dry_run: DryRun = False,
-    json: Json = False,
-) -> None:
-    """Turn image sets into a checked data set of pairs, sharded Parquet with a manifest."""
-    _perform(
-        _Request(
-            verb="preprocess",
-            config=config,
-            overrides=set_ or [],
-            submit=submit,
-            follow=follow,
-            dry_run=dry_run,
-            json=json,
-        )
-    )
-
-
-@app.command()
-def train(
-    config: Config,
-    set_: Set = None,
-    submit: Submit = None,
-    follow: Follow = False,
-    dry_run: DryRun = False,
-    json: Json = False,
-    resume: Annotated[
-        str | None, typer.Option("--resume", metavar="RUN", help="Go on with a training that was cut short.")
-    ] = None,
-) -> None:
-    """Train on the data set, AOSA first where the objective is `auto`, and register the result."""
-    _perform(
-        _Request(
-            verb="train",
-            config=config,
-            overrides=set_ or [],
-            submit=submit,
-            follow=follow,
-            dry_run=dry_run,
-            json=json,
-            extra={"resume": resume},
-        )
-    )
-
-
-@app.command()
-def evaluate(
-    config: Config,
-    set_: Set = None,
-    submit: Submit = None,
-    follow: Follow = False,
-    dry_run: DryRun = False,
-    json: Json = False,
-    version: Version = None,
-) -> None:
-    """Score a registered version on pairs that training never saw."""
-    _perform(
-        _Request(
-            verb="evaluate",
-            config=config,
-            overrides=set_ or [],
-            submit=submit,
-            follow=follow,
-            dry_run=dry_run,
-            json=json,
-            extra={"version": version},
-        )
-    )
-
-
-@app.command()
-def promote(
-    config: Config,
-    set_: Set = None,
-    submit: Submit = None,
-    follow: Follow = False,
-    dry_run: DryRun = False,
-    json: Json = False,
-    version: Version = None,
-) -> None:
-    """Put a version through its gates and make it the champion if all of them hold."""
-    _perform(
-        _Request(
-            verb="promote",
-            config=config,
-            overrides=set_ or [],
-            submit=submit,
-            follow=follow,
-            dry_run=dry_run,
-            json=json,
-            extra={"version": version},
-        )
-    )
-
-
-@app.command()
-def restore(
-    config: Config,
-    set_: Set = None,
-    submit: Submit = None,
-    follow: Follow = False,
-    dry_run: DryRun = False,
-    json: Json = False,
-    input_: Annotated[str | None, typer.Option("--input", metavar="URI", help="A zip archive or a folder.")] = None,
-    output: Annotated[
-        str | None, typer.Option("--output", metavar="URI", help="A new folder for what is restored.")
-    ] = None,
-    model: Annotated[
-        str | None, typer.Option("--model", metavar="URI", help="models:/NAME@ALIAS or a bundle's folder.")
-    ] = None,
-) -> None:
-    """Restore an archive of pictures with a registered model."""
-    named = {"restore.input_uri": input_, "restore.output_uri": output, "restore.model_uri": model}
-    overrides = [*(set_ or []), *(f"{key}={value}" for key, value in named.items() if value is not None)]
-    _perform(
-        _Request(
-            verb="restore", config=config, overrides=overrides, submit=submit, follow=follow, dry_run=dry_run, json=json
-        )
-    )
+for _verb in VERBS:
+    app.command(_verb.name, help=_verb.help)(_command(_verb))
 
 
 @app.command()
 def ui(
     config: Config = DEMO_CONFIG,
-    set_: Set = None,
+    overrides: Set = None,
     port: Annotated[int, typer.Option("--port", min=1, max=65535, help="Loopback port of the page.")] = 5000,
 ) -> None:
     """Open MLflow's page over what a run tracked."""
     from jobs import config_file
 
     module = importlib.import_module("jobs.ui")
-    module.serve(config_file.load(config, set_ or []), Terminal(), port=port)
+    module.serve(config_file.load(config, overrides or []), Terminal(), port=port)
 
 
 @config_app.command("show")
-def config_show(config: Config, set_: Set = None, json: Json = False) -> None:
+def config_show(config: Config, overrides: Set = None, json: Json = False) -> None:
     """Print the resolved run: every key, its defaults included."""
     from jobs import config_file
 
-    resolved = config_file.load(config, set_ or [])
+    resolved = config_file.load(config, overrides or [])
     if json:
         emit_json(config_file.to_mapping(resolved))
     else:
@@ -272,28 +234,29 @@ def _perform(request: _Request) -> None:
     terminal = Terminal()
     config = config_file.load(request.config, request.overrides)
     if request.submit is not None:
-        from jobs.submit import submit
-
-        raise typer.Exit(
-            submit(
-                request.submit,
-                request.arguments(),
-                config_path=request.config,
-                config=config,
-                terminal=terminal,
-                follow=request.follow,
-            )
-        )
+        raise typer.Exit(_submit(request, request.submit, config, terminal))
     guard_private_ray()
-    module = importlib.import_module(f"jobs.{request.verb}")
-    given = {name: value for name, value in request.extra.items() if value is not None}
+    module = importlib.import_module(f"jobs.{request.verb.name}")
     if request.dry_run:
-        _show(module.plan(config, terminal, **given), request, terminal)
+        _show(module.plan(config, terminal, **request.options), request, terminal)
         return
-    report = module.run(config, terminal, **given)
+    report = module.run(config, terminal, **request.options)
     _show(report.to_dict(), request, terminal, report.summary() if hasattr(report, "summary") else None)
     if getattr(report, "num_quarantined", 0):
         raise typer.Exit(EXIT_QUARANTINED)
+
+
+def _submit(request: _Request, address: str, config: RunConfig, terminal: Terminal) -> int:
+    from jobs.submit import submit
+
+    return submit(
+        address,
+        request.arguments(),
+        config_path=request.config,
+        config=config,
+        terminal=terminal,
+        follow=request.follow,
+    )
 
 
 def _show(
@@ -303,4 +266,4 @@ def _show(
         emit_json(result)
         return
     simple = {key: str(value) for key, value in result.items() if not isinstance(value, list | tuple)}
-    terminal.table(request.verb + (" (dry run)" if request.dry_run else ""), rows or simple)
+    terminal.table(request.verb.name + (" (dry run)" if request.dry_run else ""), rows or simple)
