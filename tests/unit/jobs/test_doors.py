@@ -57,7 +57,12 @@ def test_a_library_is_used_behind_its_door_only(library: str) -> None:
 def test_in_pipelines_ray_is_in_the_graphs_and_torch_where_shards_are_read() -> None:
     pipelines = {path for path in importers("ray") if path.startswith("pipelines/")}
     assert pipelines
-    assert pipelines <= {"pipelines/sources.py", "pipelines/preprocess.py", "pipelines/archive.py"}
+    assert pipelines <= {
+        "pipelines/sources.py",
+        "pipelines/preprocess.py",
+        "pipelines/archive.py",
+        "pipelines/graphs.py",
+    }
     assert {path for path in importers("torch") if path.startswith("pipelines/")} == {"pipelines/shards.py"}
 
 
