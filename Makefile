@@ -17,11 +17,11 @@ $(BIN)/uv:
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check uv
 
-# The development install holds the demo's, so a fresh `make demo` is served by either.
+# The development install holds the demo's; where it is there, it is the one that is brought up to date.
 $(VENV)/.demo: pyproject.toml constraints.txt | $(BIN)/uv
-	@test -e $(VENV)/.dev || echo "Installing into $(VENV) (a minute or two) ..."
-	@test -e $(VENV)/.dev || $(INSTALL) -e '.[demo]'
-	@touch $@
+	@echo "Installing into $(VENV) (a minute or two) ..."
+	@$(INSTALL) -e '.[$(if $(wildcard $(VENV)/.dev),dev,demo)]'
+	@touch $@ $(wildcard $(VENV)/.dev)
 
 $(VENV)/.dev: pyproject.toml constraints.txt | $(BIN)/uv
 	@echo "Installing into $(VENV) (a minute or two) ..."

@@ -12,26 +12,21 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-import torch
 from PIL import Image
 
-from jobs import config_file, evaluate, figures, preprocess, promote, restore, train
+from jobs import config_file, evaluate, preprocess, promote, restore, train
 from jobs.cluster import ray_session
 from jobs.config import RunConfig
+from jobs.scoring import Scored, before_and_after, mean_figures, score
 from jobs.terminal import Terminal
 from jobs.workspace import Workspace, timestamp, tracking_uri
 from pipelines import storage
 from pipelines.ops.codec import DecodedImage, decode_image, encode_image
 from pipelines.shards import PairShards
 from rddm.errors import ConfigError, DataError
-from rddm.images import from_pixels
-from rddm.metrics import METRICS
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
-
-_GRID_WIDTH_PX = 320
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -146,7 +141,7 @@ def run(config: RunConfig, terminal: Terminal) -> DemoReport:
     stages.begin("measure")
     pictures = _measure(archive, Path(restored.archive_uri), clean)
     grid = _draw(pictures, root / "before-after.png")
-    means = {name: float(np.mean([p.figures[name] for p in pictures])) for name in pictures[0].figures}
+    means = mean_figures(pictures)
     report = DemoReport(
         seconds=round(sum(stages.seconds.values()), 1),
         objective=trained.objective,
@@ -160,7 +155,7 @@ def run(config: RunConfig, terminal: Terminal) -> DemoReport:
         images_restored=restored.num_restored,
         images_quarantined=restored.num_quarantined,
         stage_seconds=stages.seconds,
-        per_image=[{"name": p.name, **p.figures} for p in pictures],
+        per_image=[{"name": picture.key, **picture.figures} for picture in pictures],
         paths={
             "folder": str(root),
             "report": str(restored.report_uri),
@@ -179,15 +174,6 @@ def plan(config: RunConfig, terminal: Terminal) -> dict[str, Any]:
     """Find the pairs and name the folder, and write nothing."""
     found = preprocess.plan(config, terminal)
     return {**found, "would_write": storage.join(config.workspace, "<timestamp>"), "steps": config.train.steps}
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class _Picture:
-    """One picture of the archive: its figures, and input, restored and clean, uint8 (height, width, 3)."""
-
-    name: str
-    figures: dict[str, float]
-    pixels: tuple[NDArray[np.uint8], NDArray[np.uint8], NDArray[np.uint8]]
 
 
 def _own_workspace(config: RunConfig) -> RunConfig:
@@ -222,33 +208,23 @@ def _pack(dataset_uri: str, split: str, archive: Path) -> dict[str, NDArray[Any]
     return clean
 
 
-def _measure(before: Path, after: Path, clean: dict[str, NDArray[Any]]) -> list[_Picture]:
+def _measure(before: Path, after: Path, clean: dict[str, NDArray[Any]]) -> list[Scored]:
     """Open both archives again, as their receiver would, and score each picture against its clean original."""
-    pictures = []
     with zipfile.ZipFile(before) as degraded, zipfile.ZipFile(after) as restored:
-        for name in restored.namelist():
-            pixels = [decode_image(archive.read(name), name=name).pixels for archive in (degraded, restored)]
-            x_input, result, target = (from_pixels(torch.from_numpy(image))[None] for image in (*pixels, clean[name]))
-            figures_of = {metric: float(score(result, target)) for metric, score in METRICS.items()}
-            figures_of |= {f"input_{metric}": float(score(x_input, target)) for metric, score in METRICS.items()}
-            shown = tuple(
-                (image / (257 if image.dtype == np.uint16 else 1)).astype(np.uint8) for image in (*pixels, clean[name])
-            )
-            pictures.append(_Picture(name=name, figures=figures_of, pixels=shown))  # type: ignore[arg-type]
+        pictures = [
+            score(name, _pixels(degraded, name), _pixels(restored, name), clean[name]) for name in restored.namelist()
+        ]
     if not pictures:
         raise DataError(f"{after} holds no picture; see its quarantine list.")
     return pictures
 
 
-def _draw(pictures: list[_Picture], path: Path) -> Path:
-    rows = [
-        (
-            f"{p.name}: {p.figures['input_psnr_db']:.2f} -> {p.figures['psnr_db']:.2f} dB",
-            [figures.thumbnail(image, _GRID_WIDTH_PX) for image in p.pixels],
-        )
-        for p in pictures
-    ]
+def _pixels(archive: zipfile.ZipFile, name: str) -> NDArray[Any]:
+    return decode_image(archive.read(name), name=name).pixels
+
+
+def _draw(pictures: list[Scored], path: Path) -> Path:
     sheet = io.BytesIO()
-    Image.fromarray(figures.comparison_grid(rows, ["input", "restored", "clean"])).save(sheet, "PNG")
+    Image.fromarray(before_and_after(pictures)).save(sheet, "PNG")
     storage.publish_bytes(str(path), sheet.getvalue())
     return path

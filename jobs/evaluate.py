@@ -17,10 +17,11 @@ from jobs.cluster import ray_session
 from jobs.config import EvaluateConfig, RunConfig
 from jobs.model_registry import ModelRegistry, Version, load_bundle_at
 from jobs.promote import SCORE_TAG_PREFIX, TEST_SET_TAG
+from jobs.scoring import restore_and_score
 from jobs.terminal import Terminal
-from jobs.validation import score_pair
 from jobs.workspace import Workspace, timestamp, tracking_uri
 from pipelines import storage
+from pipelines.graphs import actor_options, told_plainly
 from pipelines.shards import PairShards, read_dataset_manifest
 from rddm.errors import EmptyDatasetError
 from rddm.frechet import FEATURE_EXTRACTORS, frechet_distance
@@ -77,8 +78,8 @@ class ScorePairs:
     def __call__(self, row: dict[str, Any]) -> dict[str, Any]:
         """`index` of a pair -> its key, its figures as JSON, and the features of patches of all three pictures."""
         index = int(row["index"])
-        degraded, clean = self._pairs.pair(index)
-        scored = score_pair(self._restorer, degraded, clean, key=self._pairs.keys[index], seed=self._seed)
+        key = self._pairs.keys[index]
+        scored = restore_and_score(self._restorer, key, *self._pairs.pair(index), seed=self._seed)
         features = [self._extractor(_patches(picture, self._patch_px)).numpy() for picture in scored.pictures]
         return {
             "key": scored.key,
@@ -100,7 +101,11 @@ def run(config: RunConfig, terminal: Terminal, *, version: int | None = None) ->
     target = _target(registry, config, version)
     dataset_uri = Workspace.of(config).dataset_uri
     fingerprint = read_dataset_manifest(dataset_uri).fingerprint
-    with ray_session(config.cluster), terminal.progress(f"evaluate {target.uri}") as advance:
+    with (
+        ray_session(config.cluster),
+        terminal.progress(f"evaluate {target.uri}") as advance,
+        told_plainly("Evaluating"),
+    ):
         rows = _score(config, target, dataset_uri, advance)
     per_image = [{"key": row["key"], **json.loads(row["figures"])} for row in rows]
     means = {name: float(np.mean([row[name] for row in per_image])) for name in per_image[0] if name != "key"}
@@ -140,11 +145,10 @@ def _score(config: RunConfig, target: Version, dataset_uri: str, advance: Any) -
         raise EmptyDatasetError(
             f"Split {config.evaluate.split!r} of {dataset_uri} is empty; set evaluate.split to another."
         )
-    actors = min(config.evaluate.num_actors, count)
     scored = ray.data.from_items([{"index": i} for i in range(count)], override_num_blocks=count).map(
         ScorePairs,
         fn_constructor_args=(tracking_uri(config), target.uri, dataset_uri, config.seed, config.evaluate),
-        compute=ray.data.ActorPoolStrategy(size=actors),
+        **actor_options(min(config.evaluate.num_actors, count)),
     )
     rows = []
     for row in scored.iter_rows():
@@ -162,8 +166,10 @@ def _frechet(rows: list[dict[str, Any]], settings: EvaluateConfig) -> dict[str, 
 
 
 def _patches(picture: Any, size: int) -> torch.Tensor:
-    """Disjoint square patches, float32 in [0, 1] of shape (n, 3, size, size)."""
+    """Disjoint square patches, float32 in [0, 1], (n, 3, size, size); a small picture is continued by its edges."""
     image = torch.from_numpy(np.array(picture)).permute(2, 0, 1).float() / 255
+    below, right = (max(0, size - side) for side in image.shape[1:])
+    image = torch.nn.functional.pad(image[None], (0, right, 0, below), mode="replicate")[0]
     tiles = image.unfold(1, size, size).unfold(2, size, size)
     return tiles.permute(1, 2, 0, 3, 4).reshape(-1, 3, size, size)
 

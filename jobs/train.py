@@ -18,6 +18,7 @@ from jobs.model_registry import ModelRegistry
 from jobs.terminal import Terminal
 from jobs.workspace import Workspace, timestamp, tracking_uri
 from pipelines import storage
+from pipelines.graphs import root_cause
 from pipelines.shards import PairShards, read_dataset_manifest
 from rddm.bundle import Bundle, load_bundle
 from rddm.config import build_network, build_schedule
@@ -189,7 +190,7 @@ def _fit(config: RunConfig, terminal: Terminal, *, run_name: str, run_id: str, u
         try:
             result = trainer.fit()
         except ray.train.TrainingFailedError as error:
-            raise TrainingError(f"Training {run_name} failed: {_cause(error)}") from error
+            raise TrainingError(f"Training {run_name} failed: {root_cause(error)}") from error
     with result.checkpoint.as_directory() as folder:
         _copy_bundle(Path(folder), bundle_folder, run_name)
 
@@ -218,10 +219,3 @@ def _register(config: RunConfig, bundle: Bundle, folder: Path, run_id: str, fing
 def _worker_environment() -> dict[str, str]:
     wanted = ("NO_ALBUMENTATIONS_UPDATE", "MLFLOW_DISABLE_TELEMETRY", "MLFLOW_HTTP_REQUEST_MAX_RETRIES")
     return {name: os.environ[name] for name in wanted if name in os.environ}
-
-
-def _cause(error: BaseException) -> str:
-    """The line of a nested Ray failure that a person can act on: the last one that names an exception."""
-    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    named = [line for line in lines if "Error" in line.split(":")[0]]
-    return (named or lines or [type(error).__name__])[-1][:500]

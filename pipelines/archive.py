@@ -23,6 +23,7 @@ import ray.data
 
 from pipelines import storage
 from pipelines.archive_config import ArchiveConfig
+from pipelines.graphs import actor_options, told_plainly
 from pipelines.manifest import Quarantined, publish_jsonl, sha256
 from pipelines.members import Member, list_members, read_member
 from pipelines.ops.codec import decode_image, encode_image
@@ -152,23 +153,26 @@ def restore_archive(
 
     Args:
         input_uri: A zip archive, or a folder.
-        output_uri: A folder or prefix without a finished restoration.
+        output_uri: A folder or prefix without another restoration's files.
         load_restorer: An importable function, model URI -> restorer.
         model_uri: The model.
         config: Limits and choices.
         progress: Told of (pictures done, in all, quarantined).
 
     Raises:
-        DataError: The input does not exist, is no archive or is empty, or the output is finished already.
+        DataError: The input does not exist, is no archive or is empty, or the output holds such files already.
+        ClusterError: Workers failed, such as for want of memory; nothing stands under a final name.
     """
     started = time.monotonic()
-    if storage.exists(storage.join(output_uri, MANIFEST)):
-        raise DataError(f"{output_uri} holds a finished restoration; nothing is overwritten, choose another output")
+    for name in (MANIFEST, ARCHIVE, REPORT, TABLE, QUARANTINE):
+        if storage.exists(storage.join(output_uri, name)):
+            raise DataError(f"{output_uri} holds a {name} already; nothing is overwritten, choose another output")
     listing = list_members(input_uri, config)
     staging_uri = storage.join(output_uri, _STAGING)
     try:
         actor = (load_restorer, model_uri, input_uri, staging_uri, config)
-        results = list(_run(listing.members, actor, config, len(listing.quarantined), progress))
+        with told_plainly("Restoring"):
+            results = list(_run(listing.members, actor, config, len(listing.quarantined), progress))
         refused = [_refused(record, model_uri) for record in listing.quarantined]
         rows = [row for row, _ in results] + refused
         _pack(results, listing.members, staging_uri, output_uri)
@@ -201,10 +205,7 @@ def _run(
     items = [{"name": m.name, "index": m.index, "preview": place < shown} for place, m in enumerate(members)]
     actors = min(config.num_actors, len(members))
     graph = ray.data.from_items(items, override_num_blocks=len(items)).map(
-        RestoreMembers,
-        fn_constructor_args=actor,
-        num_cpus=config.threads_per_actor,
-        compute=ray.data.ActorPoolStrategy(size=actors),
+        RestoreMembers, fn_constructor_args=actor, **actor_options(actors, num_cpus=config.threads_per_actor)
     )
     results: list[tuple[int, _Result]] = []
     total = len(members) + failed

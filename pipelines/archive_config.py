@@ -16,7 +16,7 @@ class ArchiveConfig:
         quality: Quality of restored JPEG and WebP pictures, 1 to 100.
         max_members: Members of an archive above which it is refused.
         max_member_bytes: Unpacked size above which a member is quarantined.
-        max_pixels: Pixels above which a picture is quarantined.
+        max_pixels: Pixels above which a picture is quarantined; a picture is restored whole, and memory grows with it.
         max_report_images: Pictures that the report shows; the manifest lists all.
     """
 
@@ -26,5 +26,5 @@ class ArchiveConfig:
     quality: int = 95
     max_members: int = 1_000_000
     max_member_bytes: int = 512_000_000
-    max_pixels: int = 64_000_000
+    max_pixels: int = 12_000_000
     max_report_images: int = 100

@@ -21,6 +21,7 @@ import ray.data
 from pipelines import manifest as records
 from pipelines import schema, storage
 from pipelines.config import PreprocessConfig
+from pipelines.graphs import actor_options, told_plainly
 from pipelines.manifest import DatasetManifest, Quarantined, Shard
 from pipelines.ops.degrade import Degrade
 from pipelines.ops.pairs import WorkItem, rows_of
@@ -132,6 +133,7 @@ def preprocess(config: PreprocessConfig, output_uri: str, *, progress: Progress 
     Raises:
         ConfigError: A name or a number in the config is wrong.
         DataError: The source is missing or empty, or the output is a finished data set.
+        ClusterError: Workers failed.
         TooManyQuarantinedError: More pairs are bad than `max_quarantined_share` allows; only their list is left.
     """
     if storage.exists(storage.join(output_uri, MANIFEST)):
@@ -142,7 +144,8 @@ def preprocess(config: PreprocessConfig, output_uri: str, *, progress: Progress 
     found = find_pairs(config)
     plans = plan_shards(found.pairs, config)
     try:
-        shards, bad = _run(plans, config, output_uri, progress)
+        with told_plainly("Preprocessing"):
+            shards, bad = _run(plans, config, output_uri, progress)
         quarantined = [*found.quarantined, *bad]
         records.publish_jsonl(storage.join(output_uri, QUARANTINE), map(asdict, quarantined), overwrite=True)
         _check_share(
@@ -186,9 +189,7 @@ def _run(
     plans: list[ShardPlan], config: PreprocessConfig, output_uri: str, progress: Progress | None
 ) -> tuple[list[Shard], list[Quarantined]]:
     graph = ray.data.from_items([{"plan": plan.to_json()} for plan in plans], override_num_blocks=len(plans)).map(
-        WriteShard,
-        fn_constructor_args=(config, output_uri),
-        compute=ray.data.ActorPoolStrategy(min_size=1, max_size=len(plans)),
+        WriteShard, fn_constructor_args=(config, output_uri), **actor_options(len(plans))
     )
     shards, quarantined, done = [], [], 0
     total = sum(len(plan.items) for plan in plans)

@@ -13,6 +13,8 @@ import jinja2
 import numpy as np
 from PIL import Image
 
+from pipelines.ops.codec import as_8_bit
+
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
@@ -51,8 +53,7 @@ def preview(pixels: NDArray[Any]) -> bytes:
     Args:
         pixels: uint8 or uint16 RGB of shape (height, width, 3).
     """
-    shown = (pixels >> 8).astype(np.uint8) if pixels.dtype == np.uint16 else pixels
-    image = Image.fromarray(np.ascontiguousarray(shown))
+    image = Image.fromarray(np.ascontiguousarray(as_8_bit(pixels)))
     image.thumbnail((_PREVIEW_PX, _PREVIEW_PX))
     buffer = io.BytesIO()
     image.save(buffer, "WEBP", quality=_PREVIEW_QUALITY)

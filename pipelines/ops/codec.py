@@ -131,6 +131,15 @@ def decode_lossless(data: bytes) -> NDArray[Any]:
     return np.asarray(cv2.cvtColor(decoded[..., :3], cv2.COLOR_BGR2RGB))
 
 
+def as_8_bit(pixels: NDArray[Any]) -> NDArray[np.uint8]:
+    """The same picture in 8 bits a channel.
+
+    Args:
+        pixels: uint8 or uint16.
+    """
+    return (pixels >> 8).astype(np.uint8) if pixels.dtype == np.uint16 else pixels
+
+
 def _check_header(image: Image.Image, name: str, max_pixels: int) -> None:
     width, height = image.size
     if width * height > max_pixels:

@@ -10,7 +10,7 @@ import numpy as np
 
 from pipelines import storage
 from pipelines.manifest import Quarantined, sha256
-from pipelines.ops.codec import decode_image, encode_lossless
+from pipelines.ops.codec import as_8_bit, decode_image, encode_lossless
 from pipelines.ops.degrade import Degrade
 from pipelines.schema import TRAIN
 from rddm.errors import DataError
@@ -64,10 +64,11 @@ def load(item: WorkItem, config: PreprocessConfig, degrade: Degrade) -> LoadedPa
     clean_file = storage.read_bytes(storage.join(item.pair.root, item.pair.clean))
     clean = decode_image(clean_file, name=item.pair.clean, max_pixels=config.max_pixels).pixels
     if item.pair.degraded is None:
-        degraded = degrade(_as_8_bit(clean), key=item.key)
+        clean = as_8_bit(clean)  # synthetic degradations are defined on 8 bits
+        degraded = degrade(clean, key=item.key)
         return LoadedPair(
             degraded=degraded,
-            clean=_as_8_bit(clean),
+            clean=clean,
             degraded_sha256=sha256(degraded.tobytes()),
             clean_sha256=sha256(clean_file),
         )
@@ -128,11 +129,6 @@ def _rows(item: WorkItem, loaded: LoadedPair, patch: PatchConfig) -> Iterator[di
                 "degraded": encode_lossless(np.ascontiguousarray(loaded.degraded[window])),
                 "clean": encode_lossless(np.ascontiguousarray(loaded.clean[window])),
             }
-
-
-def _as_8_bit(pixels: NDArray[Any]) -> NDArray[np.uint8]:
-    """Synthetic degradations are defined on 8 bits."""
-    return (pixels >> 8).astype(np.uint8) if pixels.dtype == np.uint16 else pixels
 
 
 def _bad(item: WorkItem, found: str, expected: str) -> Quarantined:

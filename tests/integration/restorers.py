@@ -7,10 +7,17 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from rddm.errors import BundleError
+
 
 def brighten(pixels: NDArray[np.float32], seed: int) -> NDArray[np.float32]:
     """Undo a division by three."""
     return np.clip(pixels * 3, 0, 1)
+
+
+def load_nothing(model_uri: str) -> Any:
+    """A model that does not load."""
+    raise BundleError(f"{model_uri} is damaged")
 
 
 def load_brighten(model_uri: str) -> Any:

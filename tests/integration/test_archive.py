@@ -15,8 +15,8 @@ from PIL import Image
 from pipelines.archive import restore_archive
 from pipelines.archive_config import ArchiveConfig
 from pipelines.ops.codec import decode_image
-from rddm.errors import DataError
-from tests.integration.restorers import load_brighten
+from rddm.errors import ClusterError, DataError
+from tests.integration.restorers import load_brighten, load_nothing
 from tests.unit.pipelines.pictures import encoded, encoded_16, photograph
 
 pytestmark = [pytest.mark.ray, pytest.mark.usefixtures("ray_cluster")]
@@ -97,9 +97,10 @@ def test_what_can_be_restored_is_and_the_rest_is_named(archive: Path, tmp_path: 
     assert not list(tmp_path.rglob("escape.png"))
 
 
-def test_a_finished_restoration_is_not_overwritten(archive: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize("name", ["manifest.jsonl", "restored.zip", "report.html"])
+def test_nothing_is_overwritten(archive: Path, tmp_path: Path, name: str) -> None:
     (tmp_path / "out").mkdir()
-    (tmp_path / "out/manifest.jsonl").write_text("")
+    (tmp_path / "out" / name).write_text("somebody's own")
     with pytest.raises(DataError, match="nothing is overwritten"):
         restore_archive(
             input_uri=str(archive),
@@ -108,3 +109,16 @@ def test_a_finished_restoration_is_not_overwritten(archive: Path, tmp_path: Path
             model_uri="m",
             config=ArchiveConfig(),
         )
+    assert (tmp_path / "out" / name).read_text() == "somebody's own"
+
+
+def test_actors_that_cannot_start_end_the_run_with_their_reason(archive: Path, tmp_path: Path) -> None:
+    with pytest.raises(ClusterError, match=r"Restoring failed in a worker: .*BundleError: models:/test/1 is damaged"):
+        restore_archive(
+            input_uri=str(archive),
+            output_uri=str(tmp_path / "out"),
+            load_restorer=load_nothing,
+            model_uri="models:/test/1",
+            config=ArchiveConfig(num_actors=1),
+        )
+    assert not list((tmp_path / "out").glob("*")), "nothing half done stays"

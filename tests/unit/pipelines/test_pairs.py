@@ -186,3 +186,14 @@ def test_the_sample_photographs_keep_scenes_apart() -> None:
     assert splits["motorcycle_left"] == splits["motorcycle_right"]
     assert set(splits.values()) == {"train", "val", "test"}
     assert all((Path(pair.root) / pair.clean).is_file() for pair in found.pairs)
+
+
+def test_a_folder_of_clean_pictures_is_degraded_here(tmp_path: Path) -> None:
+    write_pairs(tmp_path, ["1", "2"])
+    source = SourceConfig(kind="clean_folder", root=str(tmp_path), clean="{split}/high/{key}.{ext}", val_share=0.0)
+    (first, _) = find_pairs(PreprocessConfig(source=source)).pairs
+    rows = rows_of(WorkItem(pair=first), PreprocessConfig(source=source), Degrade("gaussian_noise"))
+    assert isinstance(rows, list)
+    degraded, clean = (decode_lossless(rows[0][side]) for side in ("degraded", "clean"))
+    assert np.array_equal(clean, photograph(seed=0))
+    assert 10 < np.std(degraded.astype(float) - clean) < 30

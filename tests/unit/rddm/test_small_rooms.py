@@ -118,3 +118,12 @@ def test_at_the_end_of_the_schedule_the_selection_loss_is_finite() -> None:
     assert torch.isfinite(parts.total)
     assert weight.value.grad is not None
     assert torch.isfinite(weight.value.grad)
+
+
+@pytest.mark.parametrize("name", list(LOSSES))
+def test_a_loss_is_zero_for_a_hit_and_grows_with_the_miss(name: str) -> None:
+    target = torch.rand(2, 3, 4, 4)
+    hit, near, far = (LOSSES[name](target + miss, target) for miss in (0.0, 0.1, 0.5))
+    assert hit.shape == (2,)
+    assert (hit == 0).all()
+    assert ((near > hit) & (far > near)).all()
