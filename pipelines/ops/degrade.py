@@ -26,7 +26,7 @@ DEGRADATIONS: Registry[Pipeline] = Registry("degradation")
 def low_light(strength: float) -> list[A.BasicTransform]:
     """Too little light: 35 to 45 % of the exposure at full strength, and noise that brightening will show."""
     exposure = (-0.65 * strength, -0.55 * strength)
-    noise = (0.008 * strength, 0.02 * strength)
+    noise = (0.005 * strength, 0.015 * strength)
     return [
         A.RandomBrightnessContrast(brightness_limit=(0, 0), contrast_limit=exposure, p=1.0),
         A.GaussNoise(std_range=noise, p=1.0),

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import subprocess
 import sys
+import time
 import zipfile
 from pathlib import Path
 
@@ -30,8 +32,12 @@ TOY = {
 }
 
 
+def clean_environment() -> dict[str, str]:
+    return {k: v for k, v in os.environ.items() if not k.startswith("RAY_")} | {"PYTHONPATH": str(REPOSITORY)}
+
+
 def rddm(*arguments: str, cwd: Path) -> subprocess.CompletedProcess[str]:
-    environment = {k: v for k, v in os.environ.items() if not k.startswith("RAY_")} | {"PYTHONPATH": str(REPOSITORY)}
+    environment = clean_environment()
     return subprocess.run(
         [sys.executable, "-m", "jobs", *arguments],
         cwd=cwd,
@@ -100,6 +106,38 @@ def test_checkpoints_stay_and_a_finished_training_resumes_to_the_same_end(demo: 
     client = tracking.client(f"sqlite:///{demo}/mlflow.db")
     first, second = (client.get_model_version("demo", number).tags["weights_sha256"] for number in ("1", "2"))
     assert first == second
+
+
+def test_a_training_that_was_killed_goes_on_to_the_same_weights(demo: Path) -> None:
+    config = str(demo / "config.yaml")
+    before = set((demo / "train").iterdir())
+    with (demo / "killed.log").open("wb") as log:
+        victim = subprocess.Popen(
+            [sys.executable, "-m", "jobs", "train", "--config", config],
+            cwd=demo, env=clean_environment(), stdout=log, stderr=log, start_new_session=True,
+        )  # fmt: skip
+        try:
+            for _ in range(1200):
+                assert victim.poll() is None, (demo / "killed.log").read_text()[-4000:]
+                runs = set((demo / "train").iterdir()) - before
+                if runs and any(path.name.startswith("checkpoint_") for path in next(iter(runs)).iterdir()):
+                    break
+                time.sleep(0.1)
+        finally:
+            os.killpg(victim.pid, signal.SIGKILL)
+            victim.wait()
+    (run,) = runs
+    done = rddm("train", "--config", config, "--resume", run.name, "--json", cwd=demo)
+    assert done.returncode == 0, done.stderr[-4000:]
+    client = tracking.client(f"sqlite:///{demo}/mlflow.db")
+    report = json.loads(done.stdout)
+    hashes = {
+        number: client.get_model_version("demo", number).tags["weights_sha256"]
+        for number in ("1", str(report["version"]))
+    }
+    assert len(set(hashes.values())) == 1, "the weights of the unbroken training, bit for bit"
+    steps = [point.step for point in client.get_metric_history(report["run_id"], "train/loss")]
+    assert steps == sorted(set(steps)), "no step is told twice"
 
 
 def test_every_verb_works_by_hand_on_what_is_there(demo: Path) -> None:
