@@ -67,11 +67,12 @@ def submit(
 
 
 def _connect(address: str) -> JobSubmissionClient:
+    from ray.exceptions import AuthenticationError
     from ray.job_submission import JobSubmissionClient
 
     try:
         return JobSubmissionClient(address)
-    except (ConnectionError, RuntimeError, OSError) as error:
+    except (AuthenticationError, RuntimeError, OSError) as error:
         reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
         raise ClusterUnreachableError(
             f"No Ray job server answers at {address}: {reason}. Start one with `ray start --head`, check the address "
