@@ -26,10 +26,10 @@ from pipelines.archive_config import ArchiveConfig
 from pipelines.graphs import actor_options, told_plainly
 from pipelines.manifest import Quarantined, publish_jsonl, sha256
 from pipelines.members import Member, list_members, read_member
-from pipelines.ops.codec import decode_image, encode_image
+from pipelines.ops.codec import DecodedImage, decode_image, encode_image
 from pipelines.ops.restore import PixelRestorer, restore_image
 from pipelines.report import ReportImage, preview, render
-from rddm.errors import DataError, UnreadableImageError
+from rddm.errors import DataError
 
 ARCHIVE, MANIFEST, TABLE, REPORT, QUARANTINE = (
     "restored.zip",
@@ -114,30 +114,54 @@ class RestoreMembers:
         started = time.monotonic()
         before = after = b""
         try:
-            result, before, after = self._restore(member, want_preview=bool(row["preview"]))
-        except UnreadableImageError as error:
+            restored = self._restore(member)
+        except DataError as error:
             result = ManifestRow(name=member.name, status=QUARANTINED, reason=str(error), model_uri=self._model_uri)
+        else:
+            # A fault in writing is no fault of the picture: it ends the run.
+            staged = storage.join(self._staging_uri, str(member.index))
+            storage.publish_bytes(staged, restored.file, overwrite=True)
+            result = restored.row
+            if row["preview"]:
+                before, after = restored.previews()
         values = {**asdict(result), "seconds": round(time.monotonic() - started, 4)}
         return {"index": member.index, "row": json.dumps(values), "before": before, "after": after}
 
-    def _restore(self, member: Member, *, want_preview: bool) -> tuple[ManifestRow, bytes, bytes]:
+    def _restore(self, member: Member) -> _Restored:
         data = read_member(self._input_uri, member, self._config)
-        image = decode_image(data, name=member.name, max_pixels=self._config.max_pixels)
-        restored = restore_image(image, self._restorer, seed=_seed(self._config.seed, member.name))
-        encoded = encode_image(restored, quality=self._config.quality)
-        storage.publish_bytes(storage.join(self._staging_uri, str(member.index)), encoded, overwrite=True)
+        before = decode_image(data, name=member.name, max_pixels=self._config.max_pixels)
+        try:
+            after = restore_image(before, self._restorer, seed=_seed(self._config.seed, member.name))
+            encoded = encode_image(after, quality=self._config.quality)
+        except DataError as error:
+            raise DataError(f"{member.name}: {error}") from None
+        except Exception as error:  # one picture that the model chokes on must not cost the others
+            raise DataError(
+                f"{member.name}: the model failed on it ({type(error).__name__}: {error}); leave it out"
+            ) from error
         row = ManifestRow(
             name=member.name,
             status=RESTORED,
             sha256_in=sha256(data),
             sha256_out=sha256(encoded),
-            width_px=image.pixels.shape[1],
-            height_px=image.pixels.shape[0],
-            mode=image.mode,
-            format=image.format,
+            width_px=before.pixels.shape[1],
+            height_px=before.pixels.shape[0],
+            mode=before.mode,
+            format=before.format,
             model_uri=self._model_uri,
         )
-        return row, *((preview(image.pixels), preview(restored.pixels)) if want_preview else (b"", b""))
+        return _Restored(row=row, file=encoded, before=before, after=after)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True, eq=False)
+class _Restored:
+    row: ManifestRow
+    file: bytes
+    before: DecodedImage
+    after: DecodedImage
+
+    def previews(self) -> tuple[bytes, bytes]:
+        return preview(self.before.pixels), preview(self.after.pixels)
 
 
 def restore_archive(

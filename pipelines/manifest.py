@@ -36,6 +36,20 @@ class Quarantined:
         return f"{self.found}; expected {self.expected}; {self.remedy}"
 
 
+def set_misnamed_aside(names: Iterable[str]) -> tuple[list[str], list[Quarantined]]:
+    """Names that every table and archive can hold, and a record for each of the others, in the order given."""
+    good, bad = [], []
+    for name in names:
+        shown = name.encode("utf-8", "backslashreplace").decode()
+        if shown == name:
+            good.append(name)
+        else:
+            bad.append(
+                Quarantined(name=shown, found="its name is not UTF-8", expected="a UTF-8 name", remedy="rename it")
+            )
+    return good, bad
+
+
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Shard:
     """One Parquet file of a data set; `path` is relative to the data set."""

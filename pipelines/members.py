@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import posixpath
 import stat
+import struct
 import zipfile
-import zlib
 from dataclasses import dataclass
 from typing import Any
 
 from pipelines import storage
 from pipelines.archive_config import ArchiveConfig
-from pipelines.manifest import Quarantined
+from pipelines.manifest import Quarantined, set_misnamed_aside
 from rddm.errors import DataError, EmptyDatasetError, UnreadableImageError
 
 _CHUNK_BYTES = 1 << 20
@@ -56,7 +56,7 @@ def read_member(input_uri: str, member: Member, config: ArchiveConfig) -> bytes:
     """The bytes of one member, counted while they are unpacked: what the archive says of its size is not believed.
 
     Raises:
-        UnreadableImageError: It is larger than `max_member_bytes`, or damaged.
+        DataError: It cannot be opened, is larger than `max_member_bytes`, or damaged.
     """
     try:
         if not is_zip(input_uri):
@@ -66,7 +66,9 @@ def read_member(input_uri: str, member: Member, config: ArchiveConfig) -> bytes:
             info = archive.infolist()[member.index]
             with archive.open(info) as unpacked:
                 return _read_within(unpacked, member.name, config.max_member_bytes)
-    except (zipfile.BadZipFile, zlib.error, OSError, EOFError, NotImplementedError, RuntimeError, ValueError) as error:
+    except DataError:
+        raise
+    except Exception as error:  # noqa: BLE001 - each way of packing has its own errors for damaged bytes
         raise UnreadableImageError(
             f"{member.name}: it cannot be unpacked ({error}); expected a whole file; pack it again"
         ) from None
@@ -81,14 +83,14 @@ def _list_zip(input_uri: str, config: ArchiveConfig) -> Listing:
     try:
         with storage.open_input(input_uri) as file, zipfile.ZipFile(file) as archive:
             infos = archive.infolist()
-    except (zipfile.BadZipFile, OSError) as error:
+    except (zipfile.BadZipFile, OSError, ValueError, NotImplementedError, struct.error) as error:
         raise DataError(f"{input_uri} is no zip archive, or is cut short ({error}); pack it again") from None
     _check_count(len(infos), input_uri, config)
     members: list[Member] = []
     quarantined: list[Quarantined] = []
     seen: set[str] = set()
     for index, info in enumerate(infos):
-        if info.is_dir():
+        if info.filename.endswith("/"):
             continue
         fault = _fault(info, seen, config)
         if fault is None:
@@ -105,6 +107,8 @@ def _fault(info: zipfile.ZipInfo, seen: set[str], config: ArchiveConfig) -> tupl
     """What is wrong with a member before it is opened: (found, expected)."""
     # `orig_filename` is the name as stored; `filename` is cut at a NUL byte.
     name = info.orig_filename
+    if posixpath.normpath(name) == ".":
+        return "it has no name", "a name"
     if "\x00" in name or any(ord(character) < 32 for character in name):
         return "its name holds control characters", "a printable name"
     if name.startswith(("/", "\\")) or ":" in name.split("/", 1)[0] or ".." in name.replace("\\", "/").split("/"):
@@ -128,7 +132,8 @@ def _folded(name: str) -> str:
 def _list_folder(input_uri: str, config: ArchiveConfig) -> Listing:
     names = storage.list_files(input_uri)
     _check_count(len(names), input_uri, config)
-    return Listing(tuple(Member(name=name, index=index) for index, name in enumerate(names)), ())
+    good, misnamed = set_misnamed_aside(names)
+    return Listing(tuple(Member(name=name, index=index) for index, name in enumerate(good)), tuple(misnamed))
 
 
 def _check_count(found: int, input_uri: str, config: ArchiveConfig) -> None:

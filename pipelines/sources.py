@@ -11,7 +11,7 @@ from pathlib import Path
 
 from pipelines import storage
 from pipelines.config import PreprocessConfig, SourceConfig
-from pipelines.manifest import Quarantined
+from pipelines.manifest import Quarantined, set_misnamed_aside
 from pipelines.schema import SPLITS, TEST, TRAIN, VAL
 from rddm.errors import ConfigError, DataError, EmptyDatasetError
 from rddm.registry import Registry
@@ -72,7 +72,7 @@ def find_pairs(config: PreprocessConfig) -> Found:
 @SOURCES.register("paired_folders")
 def paired_folders(config: SourceConfig) -> Found:
     """Two templates below a root; pictures pair where split and key agree, whatever their extensions."""
-    files = _files_below(config)
+    files, misnamed = set_misnamed_aside(_files_below(config))
     sides = [_matches(template, files, config.split_names) for template in (config.degraded, config.clean)]
     degraded, clean = sides
     pairs = tuple(
@@ -92,14 +92,16 @@ def paired_folders(config: SourceConfig) -> Found:
         for name, path in side.items()
         if name not in other
     ]
-    return Found(pairs, tuple(sorted(orphans, key=lambda orphan: orphan.name)))
+    return Found(pairs, tuple(sorted([*orphans, *misnamed], key=lambda record: record.name)))
 
 
 @SOURCES.register("clean_folder")
 def clean_folder(config: SourceConfig) -> Found:
     """One template of clean pictures; `data.degrade` makes their partners."""
-    clean = _matches(config.clean, _files_below(config), config.split_names)
-    return Found(tuple(_to_degrade(split, key, path, config.root) for (split, key), path in clean.items()))
+    files, misnamed = set_misnamed_aside(_files_below(config))
+    clean = _matches(config.clean, files, config.split_names)
+    pairs = tuple(_to_degrade(split, key, path, config.root) for (split, key), path in clean.items())
+    return Found(pairs, tuple(misnamed))
 
 
 _PHOTOGRAPHS: Mapping[str, tuple[str, str]] = {

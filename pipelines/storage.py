@@ -45,6 +45,7 @@ def read_bytes(uri: str) -> bytes:
         DataError: It cannot be read.
     """
     fs, path = filesystem(uri)
+    _require_file(fs, path, uri)
     try:
         data: bytes = fs.cat_file(path)
     except OSError as error:
@@ -97,6 +98,7 @@ def open_input(uri: str) -> Any:
         DataError: It cannot be opened.
     """
     fs, path = filesystem(uri)
+    _require_file(fs, path, uri)
     try:
         return fs.open(path, "rb")
     except OSError as error:
@@ -133,6 +135,12 @@ def make_parent(path: str) -> None:
 def _is_local(fs: Any) -> bool:
     protocols = fs.protocol if isinstance(fs.protocol, tuple) else (fs.protocol,)
     return "file" in protocols
+
+
+def _require_file(fs: Any, path: str, uri: str) -> None:
+    """A pipe or a device would be waited for without end."""
+    if _is_local(fs) and os.path.exists(path) and not os.path.isfile(path):
+        raise DataError(f"{uri} is a folder, a pipe or a device; expected a file")
 
 
 def _rename_into_place(path: str, data: bytes) -> None:

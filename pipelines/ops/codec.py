@@ -9,15 +9,20 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import cv2
 import numpy as np
-from PIL import Image, ImageOps, UnidentifiedImageError
+from PIL import Image, UnidentifiedImageError
 
-from rddm.errors import UnreadableImageError
+from rddm.errors import DataError, UnreadableImageError
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 FORMATS = ("PNG", "JPEG", "TIFF", "WEBP", "BMP")
 _ORIENTATION = 0x0112
+_ICC_PROFILE = 0x8773
+# What describes a picture: document, camera, resolution, dates, author, and the private blocks (EXIF, GPS, XMP, IPTC,
+# GeoTIFF). The other tags lay out the pixels of the old file, and would break the new one.
+_DESCRIPTIVE = {269, 270, 271, 272, 282, 283, 285, 296, 305, 306, 315, 316, 318, 319, 700} | set(range(32768, 65536))
+_DESCRIPTIVE -= {32995, 32996, 32997, 32998, _ICC_PROFILE}
 _MODES = {"1", "L", "LA", "P", "RGB", "RGBA"}
 _MODES_16 = {"I;16", "I;16B", "I;16L", "I"}
 
@@ -85,19 +90,36 @@ def decode_image(data: bytes, *, name: str, max_pixels: int = 64_000_000) -> Dec
         raise
     except Image.DecompressionBombError:
         raise _unreadable(name, "its header claims too many pixels", f"at most {max_pixels} pixels") from None
-    except (OSError, SyntaxError, ValueError, EOFError, OverflowError, cv2.error) as error:
+    except Exception as error:  # noqa: BLE001 - whatever a parser throws at damaged bytes is the file's fault
         raise _unreadable(name, f"it is truncated or damaged ({error})", "a whole file") from None
 
 
 def encode_image(image: DecodedImage, *, quality: int = 95) -> bytes:
     """Encode a picture in its own format, mode and bit depth, with its EXIF and colour profile.
 
+    What is written is read again before it is given out.
+
     Args:
         image: What to write.
         quality: Of JPEG and WebP, 1 to 100.
+
+    Raises:
+        DataError: Its format cannot hold it.
     """
-    if image.bit_depth == 16:
-        return _encode_16(image)
+    height, width = image.pixels.shape[:2]
+    try:
+        data = _encode_16(image) if image.bit_depth == 16 else _encode_8(image, quality)
+        again = decode_image(data, name="the new file", max_pixels=height * width)
+        if (again.pixels.shape, again.pixels.dtype) != (image.pixels.shape, image.pixels.dtype):
+            raise ValueError(f"it comes back as {again.mode} of shape {again.pixels.shape}")
+    except Exception as error:  # noqa: BLE001 - as many kinds as there are codecs
+        raise DataError(
+            f"{image.mode}, {width} x {height} pixels cannot be written as {image.format}: {error}; convert it to PNG"
+        ) from None
+    return data
+
+
+def _encode_8(image: DecodedImage, quality: int) -> bytes:
     channels = image.pixels[..., 0] if image.grey else image.pixels
     picture = Image.fromarray(np.ascontiguousarray(channels))
     if image.alpha is not None:
@@ -163,13 +185,13 @@ def _is_16_bit(image: Image.Image, data: bytes) -> bool:
 
 
 def _decode_8(image: Image.Image) -> DecodedImage:
-    upright = ImageOps.exif_transpose(image)
-    if upright.mode == "P" or (upright.mode in {"1", "L", "RGB"} and "transparency" in upright.info):
-        upright = upright.convert("RGBA" if "transparency" in upright.info else "RGB")
-    grey = upright.mode in {"1", "L", "LA"}
-    alpha = np.array(upright.getchannel("A")) if upright.mode in {"LA", "RGBA"} else None
-    pixels = np.array(upright.convert("L").convert("RGB") if grey else upright.convert("RGB"))
-    return DecodedImage(pixels=pixels, alpha=alpha, grey=grey, format=str(image.format), **_metadata(image))
+    picture = image
+    if picture.mode == "P" or (picture.mode in {"1", "L", "RGB"} and "transparency" in picture.info):
+        picture = picture.convert("RGBA" if "transparency" in picture.info else "RGB")
+    grey = picture.mode in {"1", "L", "LA"}
+    alpha = np.array(picture.getchannel("A")) if picture.mode in {"LA", "RGBA"} else None
+    pixels = np.array(picture.convert("L").convert("RGB") if grey else picture.convert("RGB"))
+    return _upright(image, pixels, alpha, grey=grey)
 
 
 def _decode_16(image: Image.Image, data: bytes, name: str) -> DecodedImage:
@@ -181,20 +203,31 @@ def _decode_16(image: Image.Image, data: bytes, name: str) -> DecodedImage:
     grey = planes.shape[2] < 3
     pixels = np.repeat(planes[..., :1], 3, axis=2) if grey else planes[..., 2::-1]
     alpha = planes[..., -1] if planes.shape[2] in {2, 4} else None
-    turned = [_turned(part, image) for part in (pixels, alpha)]
+    return _upright(image, pixels, alpha, grey=grey)
+
+
+def _upright(image: Image.Image, pixels: NDArray[Any], alpha: NDArray[Any] | None, *, grey: bool) -> DecodedImage:
+    """The planes, turned as EXIF says, with what describes them. A damaged EXIF block costs nobody the picture."""
+    try:
+        tags = image.getexif()
+        orientation = tags.get(_ORIENTATION, 1)
+        for tag in set(tags) - _DESCRIPTIVE:
+            del tags[tag]
+        exif = tags.tobytes() if len(tags) else None
+    except Exception:  # noqa: BLE001 - Pillow raises a dozen kinds here
+        orientation, exif = 1, None
     return DecodedImage(
-        pixels=turned[0],
-        alpha=None if alpha is None else turned[1],
+        pixels=_turned(pixels, orientation),
+        alpha=None if alpha is None else _turned(alpha, orientation),
         grey=grey,
         format=str(image.format),
-        **_metadata(image),
+        exif=exif,
+        icc_profile=image.info.get("icc_profile"),
     )
 
 
-def _turned(plane: NDArray[Any] | None, image: Image.Image) -> Any:
+def _turned(plane: NDArray[Any], orientation: Any) -> NDArray[Any]:
     """The EXIF orientation, carried out on an array."""
-    if plane is None:
-        return None
     flip_x, quarter_turns = {
         2: (True, 0),
         3: (False, 2),
@@ -203,15 +236,9 @@ def _turned(plane: NDArray[Any] | None, image: Image.Image) -> Any:
         6: (False, 3),
         7: (True, 3),
         8: (False, 1),
-    }.get(image.getexif().get(_ORIENTATION, 1), (False, 0))
+    }.get(orientation, (False, 0))
     mirrored = plane[:, ::-1] if flip_x else plane
     return np.ascontiguousarray(np.rot90(mirrored, quarter_turns))
-
-
-def _metadata(image: Image.Image) -> dict[str, Any]:
-    exif = image.getexif()
-    exif.pop(_ORIENTATION, None)
-    return {"exif": exif.tobytes() if len(exif) else None, "icc_profile": image.info.get("icc_profile")}
 
 
 def _encode_16(image: DecodedImage) -> bytes:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from pipelines.ops.codec import DecodedImage
+from rddm.errors import DataError
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -26,9 +27,17 @@ def restore_image(image: DecodedImage, restorer: PixelRestorer, *, seed: int) ->
         image: What came in.
         restorer: The model.
         seed: Of the noise.
+
+    Raises:
+        DataError: The model's answer is no picture.
     """
     peak = np.float32(65535 if image.bit_depth == 16 else 255)
     restored = restorer(image.pixels.astype(np.float32) / peak, seed)
+    if restored.shape != image.pixels.shape or not np.isfinite(restored).all():
+        raise DataError(
+            f"the model answered with shape {restored.shape}, or with values that are not finite; "
+            f"expected finite values of shape {image.pixels.shape}"
+        )
     if image.grey:
         restored = np.repeat(restored.mean(axis=2, keepdims=True), 3, axis=2)
     pixels = np.rint(np.clip(restored, 0, 1) * peak).astype(image.pixels.dtype)

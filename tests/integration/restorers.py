@@ -11,7 +11,9 @@ from rddm.errors import BundleError
 
 
 def brighten(pixels: NDArray[np.float32], seed: int) -> NDArray[np.float32]:
-    """Undo a division by three."""
+    """Undo a division by three; fail on a picture that is 13 pixels wide."""
+    if pixels.shape[1] == 13:
+        raise RuntimeError("not 13")
     return np.clip(pixels * 3, 0, 1)
 
 

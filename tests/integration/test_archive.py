@@ -40,6 +40,7 @@ MEMBERS = {
     "torn.png": encoded(DARK)[:300],
     "notes.txt": b"not a picture",
     "../escape.png": encoded(DARK),
+    "odd.png": encoded(photograph(20, 13)),
     "wide.webp": encoded(photograph(20, 90) // 3, "WEBP", lossless=True),
 }
 
@@ -66,8 +67,8 @@ def test_what_can_be_restored_is_and_the_rest_is_named(archive: Path, tmp_path: 
             config=ArchiveConfig(num_actors=actors),
             progress=lambda done, total, failed: seen.append((done, total, failed)),
         )
-        assert (report.num_restored, report.num_quarantined) == (5, 3)
-    assert seen[-1] == (8, 8, 3)
+        assert (report.num_restored, report.num_quarantined) == (5, 4)
+    assert seen[-1] == (9, 9, 4)
     one, two = ((output / "restored.zip").read_bytes() for output in outputs)
     assert one == two, "the same bytes, whatever the number of workers"
 
@@ -90,8 +91,9 @@ def test_what_can_be_restored_is_and_the_rest_is_named(archive: Path, tmp_path: 
     assert rows.keys() == MEMBERS.keys()
     assert "truncated" in rows["torn.png"]["reason"]
     assert "no picture" in rows["notes.txt"]["reason"]
+    assert rows["odd.png"]["reason"] == "odd.png: the model failed on it (RuntimeError: not 13); leave it out"
     assert "leads out" in rows["../escape.png"]["reason"]
-    assert pq.read_table(outputs[0] / "manifest.parquet").num_rows == 8
+    assert pq.read_table(outputs[0] / "manifest.parquet").num_rows == 9
     names = sorted(path.name for path in outputs[0].iterdir())
     assert names == ["manifest.jsonl", "manifest.parquet", "quarantine.jsonl", "report.html", "restored.zip"]
     assert not list(tmp_path.rglob("escape.png"))

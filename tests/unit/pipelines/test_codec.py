@@ -11,7 +11,7 @@ from PIL import Image, ImageCms
 
 from pipelines.ops.codec import DecodedImage, decode_image, decode_lossless, encode_image, encode_lossless
 from pipelines.ops.restore import restore_image
-from rddm.errors import UnreadableImageError
+from rddm.errors import DataError, UnreadableImageError
 from tests.unit.pipelines.pictures import encoded, encoded_16, photograph
 
 RGB = photograph()
@@ -168,3 +168,83 @@ def test_restoring_keeps_depth_greyness_and_alpha(dtype: Any, grey: bool) -> Non
     assert restored.alpha is alpha
     factors = [5 / 6] * 3 if grey else [0.5, 1, 1]
     assert np.abs(restored.pixels - pixels * np.array(factors)).max() <= 0.51 + 2e-7 * np.iinfo(dtype).max * 10
+
+
+def tiff_with_its_own_layout(mode: str) -> bytes:
+    """Tags that lay out this file, beside those that describe the picture."""
+    buffer = io.BytesIO()
+    tags = {0x010F: "A camera", 0x0132: "2026:01:02 03:04:05", 278: 3, 317: 2}
+    Image.fromarray(RGB).convert(mode).save(buffer, "TIFF", compression="tiff_lzw", tiffinfo=tags)
+    return buffer.getvalue()
+
+
+@pytest.mark.parametrize("mode", ["L", "LA", "P", "RGB", "RGBA"])
+def test_a_tiff_keeps_what_describes_it_and_not_the_layout_of_the_old_file(mode: str) -> None:
+    image = decode_image(tiff_with_its_own_layout(mode), name="a.tif")
+    file = encode_image(image)
+    assert np.array_equal(decode_image(file, name="a.tif").pixels, image.pixels)
+    tags = Image.open(io.BytesIO(file)).getexif()
+    assert (tags[0x010F], tags[0x0132]) == ("A camera", "2026:01:02 03:04:05")
+    assert 320 not in tags, "no colour map without a palette"
+    assert tags[278] != 3
+
+
+@pytest.mark.parametrize("image_format", ["PNG", "JPEG", "WEBP"])
+def test_a_damaged_exif_block_does_not_cost_the_picture(image_format: str) -> None:
+    image = decode_image(encoded(RGB, image_format, exif=b"Exif\0\0no such thing"), name="a")
+    assert image.pixels.shape == RGB.shape
+    assert decode_image(encode_image(image), name="a").pixels.shape == RGB.shape
+
+
+def test_what_a_format_cannot_hold_is_refused() -> None:
+    wide = DecodedImage(pixels=np.zeros((1, 17_000, 3), np.uint8), format="WEBP")
+    with pytest.raises(DataError, match="RGB 8-bit, 17000 x 1 pixels cannot be written as WEBP"):
+        encode_image(wide)
+    deep = DecodedImage(pixels=RGB, alpha=ALPHA, format="JPEG")
+    with pytest.raises(DataError, match="cannot be written as JPEG"):
+        encode_image(deep)
+
+
+SOUND = [
+    encoded(RGB),
+    encoded(np.dstack([GREY, ALPHA])),
+    encoded_16(RGB_16),
+    encoded(RGB, "JPEG"),
+    encoded(RGB, "WEBP"),
+    encoded(RGB, "BMP"),
+    encoded_16(RGB_16, ".tiff"),
+    *(tiff_with_its_own_layout(mode) for mode in ("L", "P", "RGBA")),
+]
+
+
+@pytest.mark.parametrize("data", SOUND, ids=lambda data: f"{len(data)}-bytes")
+def test_damaged_bytes_are_refused_or_come_back_as_a_file_that_opens(data: bytes) -> None:
+    """Bytes changed at random, most of them in the header: whatever happens is one of our errors, or a sound file."""
+    generator = np.random.default_rng(len(data))
+    refused = 0
+    for _ in range(150):
+        damaged = bytearray(data)
+        for _ in range(generator.integers(1, 6)):
+            reach = min(len(data), 300) if generator.random() < 0.5 else len(data)
+            # A TIFF's directory is at its end.
+            place = int(generator.integers(reach)) * (1 if generator.random() < 0.5 else -1)
+            damaged[place] = int(generator.choice([0, 1, 128, 255, int(generator.integers(256))]))
+        try:
+            image = decode_image(bytes(damaged), name="a.png")
+        except UnreadableImageError:
+            refused += 1
+            continue
+        file = encode_image(image)
+        Image.open(io.BytesIO(file)).load()
+    assert refused
+
+
+@pytest.mark.parametrize("answer", ["shape", "nan"])
+def test_an_answer_that_is_no_picture_is_refused(answer: str) -> None:
+    image = decode_image(encoded(RGB), name="a.png")
+
+    def broken(unit: np.ndarray[Any, Any], seed: int) -> np.ndarray[Any, Any]:
+        return unit[1:] if answer == "shape" else np.where(unit > 0.9, np.float32(np.nan), unit)
+
+    with pytest.raises(DataError, match="the model answered with"):
+        restore_image(image, broken, seed=0)

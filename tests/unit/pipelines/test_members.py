@@ -1,10 +1,12 @@
 from __future__ import annotations
 
+import os
 import stat
 import struct
 import zipfile
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from pipelines.archive_config import ArchiveConfig
@@ -114,3 +116,67 @@ def test_nothing_and_too_much_are_refused(tmp_path: Path) -> None:
     missing = Member(name="gone.png", index=0)
     with pytest.raises((UnreadableImageError, DataError), match=r"gone\.png"):
         read_member(str(tmp_path), missing, ArchiveConfig())
+
+
+def test_members_without_a_name_are_set_aside(tmp_path: Path) -> None:
+    path = zipped(tmp_path / "a.zip", [("a.png", b"1"), ("./", b""), (".", b"2")])
+    listing = list_members(path, ArchiveConfig())
+    assert [member.name for member in listing.members] == ["a.png"]
+    assert [record.found for record in listing.quarantined] == ["it has no name"]
+
+
+def test_what_is_no_file_in_a_folder_is_named_and_not_waited_for(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe.png")
+    (tmp_path / "gone.png").symlink_to(tmp_path / "nowhere")
+    (tmp_path / "round").symlink_to(tmp_path)
+    (tmp_path / "whole.png").write_bytes(b"1")
+    listing = list_members(str(tmp_path), ArchiveConfig())
+    outcomes = {}
+    for member in listing.members:
+        try:
+            outcomes[member.name] = read_member(str(tmp_path), member, ArchiveConfig()).decode()
+        except DataError as error:
+            outcomes[member.name] = str(error)
+    assert outcomes["whole.png"] == "1"
+    assert "a folder, a pipe or a device" in outcomes["pipe.png"]
+    assert "a folder, a pipe or a device" in outcomes["round"]
+    assert "gone.png" in outcomes["gone.png"]
+
+
+def test_a_name_that_no_table_can_hold_is_set_aside(tmp_path: Path) -> None:
+    (tmp_path / "a.png").write_bytes(b"1")
+    Path(os.fsdecode(os.fsencode(tmp_path) + b"/\xff.png")).write_bytes(b"2")
+    listing = list_members(str(tmp_path), ArchiveConfig())
+    assert [member.name for member in listing.members] == ["a.png"]
+    (record,) = listing.quarantined
+    assert (record.name, record.found) == (r"\udcff.png", "its name is not UTF-8")
+
+
+@pytest.mark.parametrize("packing", [zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED, zipfile.ZIP_BZIP2, zipfile.ZIP_LZMA])
+def test_damaged_archives_raise_our_errors_only(tmp_path: Path, packing: int) -> None:
+    """Bytes changed at random, half of them in the directory at the end."""
+    path, config = tmp_path / "a.zip", ArchiveConfig(max_member_bytes=100_000)
+    with zipfile.ZipFile(path, "w", packing) as archive:
+        for name in ("a.png", "deep/b.png", "ü.png"):
+            archive.writestr(name, bytes(range(8)) * 60)
+    whole = path.read_bytes()
+    generator = np.random.default_rng(packing)
+    read = refused = 0
+    for _ in range(200):
+        damaged = bytearray(whole)
+        for _ in range(generator.integers(1, 5)):
+            place = generator.integers(len(whole)) if generator.random() < 0.5 else -generator.integers(1, 250)
+            damaged[place] = generator.integers(256)
+        path.write_bytes(damaged)
+        try:
+            members = list_members(str(path), config).members
+        except DataError:
+            refused += 1
+            continue
+        for member in members:
+            try:
+                read += bool(read_member(str(path), member, config))
+            except DataError:
+                refused += 1
+    assert read
+    assert refused
