@@ -27,9 +27,11 @@ class UNet(Network):
         channels: Width at full resolution.
         multipliers: Width at each level, in units of `channels`; one level a number.
         num_blocks: Residual blocks at each level, on either way.
+        patch_px: Side of the squares of pixels that become channels on the way in and pixels again on the way out; 2
+            makes the network about four times as fast, at some loss of fine detail.
 
     Raises:
-        ValueError: There are no levels, or more than five.
+        ValueError: There are no levels, or more than five, or `patch_px` is not positive.
     """
 
     def __init__(
@@ -40,20 +42,24 @@ class UNet(Network):
         channels: int = 32,
         multipliers: Sequence[int] = (1, 2, 4),
         num_blocks: int = 1,
+        patch_px: int = 1,
     ) -> None:
         """Build the layers; the output starts at 0."""
         super().__init__()
         if not 1 <= len(multipliers) <= _LEVELS_MAX:
             raise ValueError(f"multipliers has {len(multipliers)} levels; expected 1 to {_LEVELS_MAX}")
+        if patch_px < 1:
+            raise ValueError(f"patch_px is {patch_px}; expected 1 or more")
         widths = [channels * multiplier for multiplier in multipliers]
         time_width = 4 * channels
 
         def blocks(width: int) -> Blocks:
             return Blocks(ResidualBlock(width, time_width) for _ in range(num_blocks))
 
-        self.size_multiple = 2 ** (len(widths) - 1)
+        self.size_multiple = patch_px * 2 ** (len(widths) - 1)
         self.time = TimeEmbedding(time_width)
-        self.stem = nn.Conv2d(in_channels, widths[0], 3, padding=1)
+        self.fold = nn.PixelUnshuffle(patch_px)
+        self.stem = nn.Conv2d(in_channels * patch_px**2, widths[0], 3, padding=1)
         self.down_blocks = nn.ModuleList(blocks(width) for width in widths)
         self.downs = nn.ModuleList(nn.Conv2d(a, b, 2, stride=2) for a, b in pairwise(widths))
         self.context = GlobalContext(widths[-1])
@@ -62,12 +68,13 @@ class UNet(Network):
             nn.Sequential(nn.Conv2d(b, 4 * a, 1), nn.PixelShuffle(2)) for a, b in reversed(list(pairwise(widths)))
         )
         self.up_blocks = nn.ModuleList(blocks(width) for width in reversed(widths[:-1]))
-        self.head = zeroed(nn.Conv2d(widths[0], out_channels, 3, padding=1))
+        self.head = zeroed(nn.Conv2d(widths[0], out_channels * patch_px**2, 3, padding=1))
+        self.unfold = nn.PixelShuffle(patch_px)
 
     def forward(self, x: Inputs, time: Float[Tensor, " batch"]) -> Outputs:
         """Outputs for every image; `time` is t / T."""
         embedded = self.time(time)
-        hidden = self.stem(x)
+        hidden = self.stem(self.fold(x))
         seen: list[Tensor] = []
         for level, level_blocks in enumerate(self.down_blocks):
             hidden = level_blocks(hidden, embedded)
@@ -78,4 +85,4 @@ class UNet(Network):
         for up, level_blocks in zip(self.ups, self.up_blocks, strict=True):
             hidden = up(hidden) + seen.pop()
             hidden = level_blocks(hidden, embedded)
-        return self.head(hidden)  # type: ignore[no-any-return]
+        return self.unfold(self.head(hidden))  # type: ignore[no-any-return]

@@ -54,6 +54,20 @@ def test_channels_last_changes_nothing() -> None:
     torch.testing.assert_close(before, after, atol=1e-5, rtol=1e-5)
 
 
+def test_squares_of_pixels_as_channels_keep_the_size_and_every_pixel_counts() -> None:
+    torch.manual_seed(0)
+    net = UNet(6, 3, channels=8, multipliers=(1, 2), patch_px=2)
+    for parameter in net.parameters():
+        torch.nn.init.normal_(parameter, std=0.05)
+    x = torch.randn(1, 6, 8, 12, requires_grad=True)
+    y = net(x, torch.tensor([0.5]))
+    assert (net.size_multiple, y.shape) == (4, (1, 3, 8, 12))
+    (gradient,) = torch.autograd.grad(y.sum(), x)
+    assert (gradient != 0).all()
+    with pytest.raises(ValueError, match="patch_px is 0"):
+        UNet(6, 3, patch_px=0)
+
+
 @pytest.mark.parametrize("multipliers", [(), (1, 1, 1, 1, 1, 1)])
 def test_an_impossible_depth_is_refused(multipliers: tuple[int, ...]) -> None:
     with pytest.raises(ValueError, match="expected 1 to 5"):
