@@ -33,6 +33,10 @@ app = typer.Typer(
 )
 config_app = typer.Typer(no_args_is_help=True, help="Look at a run's config.")
 app.add_typer(config_app, name="config")
+schedule_app = typer.Typer(no_args_is_help=True, help="Look at schedules of coefficients.")
+app.add_typer(schedule_app, name="schedule")
+preset_app = typer.Typer(no_args_is_help=True, help="Look at the paper's settings.")
+app.add_typer(preset_app, name="preset")
 
 Config = Annotated[Path, typer.Option("--config", metavar="FILE", help="A YAML file that describes one run.")]
 Set = Annotated[list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Override a key; may be repeated.")]
@@ -180,6 +184,38 @@ def ui(
 
     module = importlib.import_module("jobs.ui")
     module.serve(config_file.load(config, overrides or []), Terminal(), port=port)
+
+
+@schedule_app.command("list")
+def schedule_list(json: Json = False) -> None:
+    """Name the schedules, the curves that `curves` is made of, and the presets' own."""
+    importlib.import_module("jobs.method").list_schedules(Terminal(), as_json=json)
+
+
+@schedule_app.command("show")
+def schedule_show(
+    name: Annotated[str, typer.Argument(metavar="NAME", help="A schedule, or a preset.")],
+    overrides: Annotated[
+        list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Override a key of the schedule.")
+    ] = None,
+    plot: Annotated[Path | None, typer.Option("--plot", metavar="FILE", help="Draw it: .png, .svg or .pdf.")] = None,
+    json: Json = False,
+) -> None:
+    """Print a schedule's coefficients at ten times, what each objective can serve, and draw it."""
+    method = importlib.import_module("jobs.method")
+    method.show_schedule(name, overrides or [], Terminal(), plot=plot, as_json=json)
+
+
+@preset_app.command("list")
+def preset_list(json: Json = False) -> None:
+    """Name the paper's settings."""
+    importlib.import_module("jobs.method").list_presets(Terminal(), as_json=json)
+
+
+@preset_app.command("show")
+def preset_show(name: Annotated[str, typer.Argument(metavar="NAME", help="A preset.")]) -> None:
+    """Print all that a preset fixes in a run, as YAML."""
+    importlib.import_module("jobs.method").show_preset(name)
 
 
 @config_app.command("show")

@@ -28,17 +28,27 @@ class ClusterConfig:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class SelectionConfig:
-    """How AOSA looks for the objective when `model.objective` is `auto` (paper, section 3.4).
+    """How the objective is found when `model.objective` is `auto`.
 
     Attributes:
-        learning_rate: Adam's rate for the network and for the learned weight, which moves by about this much a step.
-        threshold: Distance from 0.5 at which the weight decides.
-        max_steps: Steps after which an undecided selection is an error.
+        method: `aosa`, the paper's learned weight between residual and noise (section 3.4), or `trial`: short trainings
+            of each candidate, compared on the validation pairs, with successive halving.
+        learning_rate: Of AOSA: Adam's rate for the network and for the learned weight, which moves by about this much
+            a step.
+        threshold: Of AOSA: distance from 0.5 at which the weight decides.
+        max_steps: Of AOSA: steps after which an undecided search is an error.
+        num_seeds: Of AOSA: searches with different seeds; what most of them choose is taken.
+        candidates: Of the trial: names in `OBJECTIVES`.
+        budget_steps: Of the trial: updates in all, over all candidates and rounds.
     """
 
+    method: Literal["aosa", "trial"] = "aosa"
     learning_rate: float = 8e-5
     threshold: float = 0.01
     max_steps: int = 2000
+    num_seeds: int = 1
+    candidates: tuple[str, ...] = ("pred_res", "pred_noise", "pred_res_noise")
+    budget_steps: int = 900
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -50,21 +60,24 @@ class TrainConfig:
         use_gpu: One GPU and NCCL for each worker; otherwise one CPU and gloo.
         threads_per_worker: Threads that torch uses in a CPU worker.
         steps: Optimiser updates.
-        global_batch: Pairs in one update, over all workers; a multiple of `num_workers`.
+        global_batch: Pairs in one update, over all workers; a multiple of `num_workers` times `accumulate`.
+        accumulate: Micro-batches of each worker in one update, one after the other.
         crop_px: Side of the random square crop, in pixels.
         learning_rate: Peak of the schedule.
         warmup_steps: Updates over which the rate rises from 0.
         decay: What the rate does after the warm-up.
         loss: A name in `rddm.losses.LOSSES`.
-        adam_betas: Adam's two averages.
+        optimizer: `adam` (Kingma and Ba 2015) or `radam` (Liu et al. 2020).
+        adam_betas: The optimiser's two averages.
         gradient_clip: Largest global gradient norm.
         ema_decay: Decay of the averaged weights that are validated and kept.
+        ema_every: Updates between two updates of that average.
         log_every: Updates between two points in the tracker.
         validate_every: Updates between two validations.
         checkpoint_every: Updates between two checkpoints.
         keep_checkpoints: Checkpoints that stay on storage.
         max_failures: Worker-group failures that are survived by starting again from the last checkpoint.
-        selection: AOSA, used when `model.objective` is `auto`.
+        selection: How the objective is found when `model.objective` is `auto`.
     """
 
     num_workers: int = 2
@@ -72,14 +85,17 @@ class TrainConfig:
     threads_per_worker: int = 1
     steps: int = 1000
     global_batch: int = 8
+    accumulate: int = 1
     crop_px: int = 96
     learning_rate: float = 8e-5
     warmup_steps: int = 0
     decay: Literal["constant", "cosine"] = "constant"
     loss: str = "l1"
+    optimizer: Literal["adam", "radam"] = "adam"
     adam_betas: tuple[float, float] = (0.9, 0.99)
     gradient_clip: float = 1.0
     ema_decay: float = 0.995
+    ema_every: int = 1
     log_every: int = 10
     validate_every: int = 250
     checkpoint_every: int = 250
@@ -164,11 +180,13 @@ class RunConfig:
         name: Short name; also the experiment's and the registered model's unless `tracking` names others.
         workspace: Folder or `s3://` prefix below which everything is written; local paths may be relative.
         seed: The one seed; every draw is a function of it, the step and the sample.
+        preset: A name in `rddm.presets.PRESETS`, or nothing; it fixes the model, its training, and how data are made.
     """
 
     name: str
     workspace: str
     data: PreprocessConfig
+    preset: str = ""
     seed: int = 0
     model: ModelConfig = field(default_factory=ModelConfig)
     train: TrainConfig = field(default_factory=TrainConfig)

@@ -17,6 +17,7 @@ import yaml
 from pydantic import TypeAdapter, ValidationError
 
 from jobs.config import RunConfig
+from jobs.presets import with_preset
 from rddm.errors import ConfigError
 
 _ADAPTER: TypeAdapter[RunConfig] = TypeAdapter(RunConfig)
@@ -55,7 +56,8 @@ def from_mapping(data: Mapping[str, Any], *, where: str = "config") -> RunConfig
     """
     _refuse_unknown_keys(RunConfig, data, prefix="", where=where)
     try:
-        return _ADAPTER.validate_json(json.dumps(data), strict=True)
+        whole = with_preset(json.loads(json.dumps(data)), where=where)
+        return _ADAPTER.validate_json(json.dumps(whole), strict=True)
     except ValidationError as error:
         raise ConfigError("\n".join(_explain(item, where) for item in error.errors())) from None
     except TypeError as error:
@@ -98,10 +100,20 @@ def _read(path: Path) -> dict[str, Any]:
     return data
 
 
-def _apply(data: dict[str, Any], override: str) -> None:
+def parse_override(override: str) -> tuple[str, Any]:
+    """Dotted key and YAML value of a `--set`.
+
+    Raises:
+        ConfigError: It is not `KEY=VALUE`, or the value is no YAML.
+    """
     key, equals, text = override.partition("=")
     if not equals or not key:
         raise ConfigError(f"--set {override!r}: expected KEY=VALUE, such as train.steps=100")
+    return key, _scalar(text, override)
+
+
+def _apply(data: dict[str, Any], override: str) -> None:
+    key, value = parse_override(override)
     *parents, last = key.split(".")
     target = data
     for parent in parents:
@@ -109,7 +121,7 @@ def _apply(data: dict[str, Any], override: str) -> None:
         if not isinstance(inner, dict):
             raise ConfigError(f"--set {override!r}: {parent!r} holds a value, not a group of keys")
         target = inner
-    target[last] = _scalar(text, override)
+    target[last] = value
 
 
 def _scalar(text: str, override: str) -> Any:

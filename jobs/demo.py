@@ -145,7 +145,7 @@ def run(config: RunConfig, terminal: Terminal) -> DemoReport:
     report = DemoReport(
         seconds=round(sum(stages.seconds.values()), 1),
         objective=trained.objective,
-        objective_chosen_by="AOSA" if config.model.objective == "auto" else "config",
+        objective_chosen_by=trained.objective_chosen_by,
         input_psnr_db=means["input_psnr_db"],
         restored_psnr_db=means["psnr_db"],
         input_ssim=means["input_ssim"],

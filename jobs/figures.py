@@ -19,26 +19,32 @@ _GAP_PX = 4
 _CAPTION_PX = 18
 
 
-def plot_schedule(schedule: Schedule) -> Figure:
+def plot_schedule(schedule: Schedule, *, title: str = "Schedule") -> Figure:
     """Both coefficients over the grid t = 0..T."""
     figure = Figure(figsize=(6.4, 3.6), layout="constrained")
     axes = figure.subplots()
     axes.plot(schedule.alphas_cumsum.tolist(), label=r"$\bar\alpha_t$ (residual)")
     axes.plot(schedule.betas2_cumsum.sqrt().tolist(), label=r"$\bar\beta_t$ (noise, standard deviation)")
-    axes.set(xlabel="t", title="Schedule", ylim=(0, None))
+    axes.set(xlabel="t", title=title, ylim=(0, None))
     axes.legend()
     return figure
 
 
 def plot_decision(decision: Decision, threshold: float) -> Figure:
-    """AOSA's learned weight from its first step to its decision."""
+    """AOSA's learned weight from its first step to its decision, or what the trials reached round by round."""
     figure = Figure(figsize=(6.4, 3.6), layout="constrained")
     axes = figure.subplots()
-    axes.plot(decision.curve)
-    axes.axhspan(0.5 - threshold, 0.5 + threshold, alpha=0.15, label="undecided")
-    axes.set(
-        xlabel="step", ylabel="weight of the residual", title=f"AOSA: {decision.objective} at step {decision.step}"
-    )
+    for search in decision.searches:
+        axes.plot(search.curve, label=f"seed {search.seed}: {search.objective} at step {search.step}")
+    for name in dict.fromkeys(name for rung in decision.rungs for name in rung.scores):
+        scores = [rung.scores[name] for rung in decision.rungs if name in rung.scores]
+        axes.plot(range(1, len(scores) + 1), scores, marker="o", label=name)
+    if decision.searches:
+        axes.axhspan(0.5 - threshold, 0.5 + threshold, alpha=0.15, label="undecided")
+        axes.set(xlabel="step", ylabel="weight of the residual")
+    else:
+        axes.set(xlabel="round", ylabel="validation PSNR (dB)", xticks=range(1, len(decision.rungs) + 1))
+    axes.set_title(f"{decision.method}: {decision.objective}")
     axes.legend()
     return figure
 

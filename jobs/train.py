@@ -35,6 +35,7 @@ class TrainReport:
         run_name: Its folder below the workspace's `train`; what `--resume` takes.
         run_id: MLflow run.
         objective: Objective that was trained.
+        objective_chosen_by: `AOSA`, `trial` or `config`.
         model: Registered model.
         version: Version that was added to it.
         steps: Updates done.
@@ -44,6 +45,7 @@ class TrainReport:
     run_name: str
     run_id: str
     objective: str
+    objective_chosen_by: str
     model: str
     version: int
     steps: int
@@ -91,6 +93,7 @@ def run(config: RunConfig, terminal: Terminal, *, resume: str | None = None) -> 
         run_name=run_name,
         run_id=run_id,
         objective=bundle.config.objective,
+        objective_chosen_by=_chosen_by(bundle),
         model=config.model_name,
         version=number,
         steps=config.train.steps,
@@ -120,9 +123,11 @@ def plan(config: RunConfig, terminal: Terminal, *, resume: str | None = None) ->
 
 def _check(config: RunConfig) -> None:
     train = config.train
-    if train.num_workers < 1 or train.global_batch % train.num_workers:
+    least = train.num_workers * train.accumulate
+    if train.num_workers < 1 or train.accumulate < 1 or train.global_batch < least or train.global_batch % least:
         raise ConfigError(
-            f"train.global_batch is {train.global_batch}; expected a multiple of num_workers ({train.num_workers})"
+            f"train.global_batch is {train.global_batch}; expected a multiple of num_workers ({train.num_workers}) "
+            f"times accumulate ({train.accumulate})"
         )
     if train.steps < 1:
         raise ConfigError(f"train.steps is {train.steps}; expected 1 or more")
@@ -204,11 +209,15 @@ def _copy_bundle(checkpoint: Path, target: Path, run_name: str) -> None:
     shutil.copytree(source, target)
 
 
-def _register(config: RunConfig, bundle: Bundle, folder: Path, run_id: str, fingerprint: str) -> int:
+def _chosen_by(bundle: Bundle) -> str:
     decision = bundle.card.get("objective_decision")
+    return str(decision["method"]) if decision else "config"
+
+
+def _register(config: RunConfig, bundle: Bundle, folder: Path, run_id: str, fingerprint: str) -> int:
     tags = {
         "objective": bundle.config.objective,
-        "objective.chosen_by": "AOSA" if decision else "config",
+        "objective.chosen_by": _chosen_by(bundle),
         "weights_sha256": bundle.weights_sha256,
         "dataset_fingerprint": fingerprint,
         "steps": str(config.train.steps),

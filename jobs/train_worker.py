@@ -1,29 +1,28 @@
-"""What every Ray Train worker runs: AOSA where the config says `auto`, then training with what it chose."""
+"""What every Ray Train worker runs: the choice of an objective where the config says `auto`, then training with it."""
 
 from __future__ import annotations
 
 import dataclasses
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import ray.train.torch
 import torch
-from torch import Tensor, nn
+from torch import nn
 
-from jobs import config_file, figures
-from jobs.learner import Learner, scheduled_rate
+from jobs import config_file
+from jobs.learner import Learner, Loss, LossKeeper, scheduled_rate
+from jobs.select_objective import SELECTION, select_objective
 from jobs.validation import Scores, Validation
 from jobs.worker import Batch, FinalModel, Worker
-from rddm.config import AUTO, build_network, build_restorer
-from rddm.errors import TrainingError
-from rddm.losses import LOSSES, Loss
+from rddm.config import AUTO, build_network, build_restorer, build_view
+from rddm.losses import LOSSES
 from rddm.objectives import OBJECTIVES
-from rddm.schedules import Schedule
-from rddm.selection import Decision, ObjectiveWeight, decide, selection_loss
+from rddm.selection import Decision
 from rddm.training import LossParts, training_loss
 
-SELECTION, TRAINING = "selection", "training"
+TRAINING = "training"
 
 
 def train_worker(payload: Mapping[str, Any]) -> None:
@@ -33,50 +32,15 @@ def train_worker(payload: Mapping[str, Any]) -> None:
     state = worker.last_checkpoint()
     decision = Decision.from_dict(state["decision"]) if state.get("decision") else None
     if worker.config.model.objective == AUTO and decision is None:
-        decision = select_objective(worker, state)
+        decision = select_objective(worker, state if state.get("phase") == SELECTION else {})
     train(worker, decision, state if state.get("phase") == TRAINING else {})
-
-
-def select_objective(worker: Worker, state: Mapping[str, Any]) -> Decision:
-    """AOSA: train a network and the weight between its two readings until the weight leaves the middle.
-
-    Raises:
-        TrainingError: It did not decide within `train.selection.max_steps`.
-    """
-    config, settings = worker.config, worker.config.train.selection
-    torch.manual_seed(config.seed)
-    model = _Selecting(build_network(config.model, "pred_res"), worker.schedule, LOSSES[config.train.loss])
-    learner = Learner(model, config.train, rate=lambda _: settings.learning_rate, wrap=ray.train.torch.prepare_model)
-    curve: list[float] = []
-    if state.get("phase") == SELECTION:
-        learner.load_state_dict(state["learner"])
-        curve = list(state["curve"])
-    for batch in worker.batches(SELECTION, learner.step, settings.max_steps):
-        parts = _Parts()
-        learner.update(lambda module, batch=batch, parts=parts: parts.keep(*module(*batch)))  # type: ignore[misc]
-        curve.append(float(model.weight.value))
-        _, loss_res, loss_noise = worker.mean(*parts.kept)
-        figures_now = {"aosa/weight": curve[-1], "aosa/loss_res": loss_res, "aosa/loss_noise": loss_noise}
-        worker.tracker.log(figures_now, step=learner.step)
-        worker.post("select objective (AOSA)", learner.step, settings.max_steps, f"weight {curve[-1]:.4f}")
-        if objective := decide(curve[-1], settings.threshold):
-            decision = Decision.of(objective, curve=curve, loss_res=loss_res, loss_noise=loss_noise)
-            _tell(worker, decision)
-            return decision
-        if learner.step % config.train.checkpoint_every == 0:
-            memory = {"phase": SELECTION, "curve": curve, "decision": None}
-            worker.save_checkpoint({**memory, "learner": learner.state_dict(), "step": learner.step})
-    raise TrainingError(
-        f"AOSA did not decide in {settings.max_steps} steps: the weight is {curve[-1]:.4f}, it needs to leave "
-        f"0.5 +- {settings.threshold}. Raise train.selection.max_steps or its learning_rate, or name model.objective."
-    )
 
 
 def train(worker: Worker, decision: Decision | None, state: Mapping[str, Any]) -> None:
     """Train with the chosen objective, validate the averaged weights, and leave a bundle in the last checkpoint."""
     config = worker.config
     name = decision.objective if decision else config.model.objective
-    objective, loss = OBJECTIVES[name](), LOSSES[config.train.loss]
+    objective, loss, view = OBJECTIVES[name](), LOSSES[config.train.loss], build_view(config.model)
     torch.manual_seed(config.seed)
     learner = Learner(
         build_network(config.model, name),
@@ -91,11 +55,11 @@ def train(worker: Worker, decision: Decision | None, state: Mapping[str, Any]) -
     meter = _Meter(worker)
 
     def loss_of(module: nn.Module, batch: Batch) -> LossParts:
-        return training_loss(module, worker.schedule, objective, loss, *batch)
+        return training_loss(module, worker.schedule, objective, loss, *batch, view=view)
 
     for batch in worker.batches(TRAINING, learner.step, config.train.steps):
-        parts = _Parts()
-        norm = learner.update(lambda module, batch=batch, parts=parts: parts.keep_named(loss_of(module, batch)))  # type: ignore[misc]
+        parts = LossKeeper()
+        norm = learner.update(*(_keeping(parts, loss_of, part) for part in batch.split(config.train.accumulate)))
         step, last = learner.step, learner.step == config.train.steps
         meter.update(step, parts, norm, learner.learning_rate)
         if last or step % config.train.validate_every == 0:
@@ -106,35 +70,8 @@ def train(worker: Worker, decision: Decision | None, state: Mapping[str, Any]) -
             worker.save_checkpoint({**memory, "learner": learner.state_dict(), "step": step}, final)
 
 
-class _Selecting(nn.Module):
-    """The network and AOSA's weight as one module, so that data-parallel training averages both."""
-
-    def __init__(self, net: nn.Module, schedule: Schedule, loss: Loss) -> None:
-        super().__init__()
-        self.net = net
-        self.weight = ObjectiveWeight()
-        self._schedule, self._loss = schedule, loss
-
-    def forward(self, x_start: Tensor, x_input: Tensor, t: Tensor, noise: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """Total, residual and noise loss, each a scalar."""
-        parts = selection_loss(self.net, self.weight, self._schedule, self._loss, x_start, x_input, t, noise)
-        return parts.total, parts.res, parts.noise
-
-
-class _Parts:
-    """Keeps the parts of a loss while its total goes on to the learner."""
-
-    def __init__(self) -> None:
-        self.names: list[str] = []
-        self.kept: list[Tensor] = []
-
-    def keep(self, total: Tensor, *others: Tensor) -> Tensor:
-        self.kept = [total.detach(), *(other.detach() for other in others)]
-        return total
-
-    def keep_named(self, parts: LossParts) -> Tensor:
-        self.names = ["loss", *(f"loss_{name}" for name in parts.per_output)]
-        return self.keep(parts.total, *parts.per_output.values())
+def _keeping(parts: LossKeeper, loss_of: Callable[[nn.Module, Batch], LossParts], batch: Batch) -> Loss:
+    return lambda module: parts.keep_named(loss_of(module, batch))
 
 
 class _Meter:
@@ -145,7 +82,7 @@ class _Meter:
         self._worker = worker
         self._since: tuple[float, int] | None = None
 
-    def update(self, step: int, parts: _Parts, norm: float, learning_rate: float) -> None:
+    def update(self, step: int, parts: LossKeeper, norm: float, learning_rate: float) -> None:
         train = self._worker.config.train
         if step % train.log_every and step != train.steps:
             return
@@ -170,13 +107,6 @@ def _log_scores(worker: Worker, scores: Scores, step: int) -> str:
     if scores.grid is not None:
         worker.tracker.image("validation", scores.grid, step=step)
     return f"val {scores.means['psnr_db']:.2f} dB" if scores.means else ""
-
-
-def _tell(worker: Worker, decision: Decision) -> None:
-    chosen = {"objective": decision.objective, "objective.chosen_by": "AOSA", "objective.reason": decision.reason}
-    worker.tracker.tags(chosen)
-    worker.tracker.json("aosa.json", decision.to_dict())
-    worker.tracker.figure("aosa.png", figures.plot_decision(decision, worker.config.train.selection.threshold))
 
 
 def _final_model(worker: Worker, objective: str, net: nn.Module, decision: Decision | None) -> FinalModel:

@@ -21,15 +21,24 @@ from rddm.bundle import save_bundle
 from rddm.config import build_schedule
 from rddm.keyed import keyed_generator
 from rddm.schedules import Schedule
+from rddm.tasks import TASKS, Sample, Task
 
 
 class Batch(NamedTuple):
-    """This worker's part of one global batch, on its device; images in [-1, 1]."""
+    """This worker's part of one global batch, on its device; images in [-1, 1], the mask in [0, 1] if there is one."""
 
     x_start: Tensor
     x_input: Tensor
     t: Tensor
     noise: Tensor
+    mask: Tensor | None
+
+    def split(self, count: int) -> list[Batch]:
+        """Equal micro-batches, in order."""
+        if count == 1:
+            return [self]
+        parts = [[None] * count if tensor is None else tensor.chunk(count) for tensor in self]
+        return [Batch(*part) for part in zip(*parts, strict=True)]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -54,6 +63,7 @@ class Worker:
         tracker: Keeps what the first worker says; the others' keeps nothing.
         board: The driver's progress board, on the first worker only.
         schedule: Coefficients.
+        task: What stands for the degraded image.
     """
 
     config: RunConfig
@@ -64,6 +74,7 @@ class Worker:
     tracker: Tracker
     board: Any
     schedule: Schedule
+    task: Task
 
     @classmethod
     def join(cls, payload: Mapping[str, Any]) -> Worker:
@@ -85,6 +96,7 @@ class Worker:
             tracker=MlflowTracker(payload["tracking_uri"], payload["run_id"]) if first else NullTracker(),
             board=payload["board"] if first else None,
             schedule=build_schedule(config.model),
+            task=TASKS[config.model.task](),
         )
 
     def post(self, stage: str, done: int, total: int, note: str = "") -> None:
@@ -101,14 +113,15 @@ class Worker:
         means: list[float] = stacked.tolist()
         return means
 
-    def batches(self, phase: str, start: int, stop: int) -> Iterator[Batch]:
+    def batches(self, phase: str, start: int, stop: int, *, seed: int | None = None) -> Iterator[Batch]:
         """This worker's part of every global batch from step `start` to `stop`.
 
         Pairs, crops, times and noise are functions of (seed, phase, step, sample): the union over the workers is the
-        same whatever their number.
+        same whatever their number. The seed is the run's unless another one is given.
         """
-        train, seed = self.config.train, self.config.seed
-        pairs = TrainingPairs(PairShards(self.dataset_uri, "train"), crop_px=train.crop_px, seed=seed)
+        train, seed = self.config.train, self.config.seed if seed is None else seed
+        rows = PairShards(self.dataset_uri, "train")
+        pairs = TrainingPairs(rows, crop_px=train.crop_px, seed=seed, unpaired=self.task.unpaired)
         sampler = KeyedBatchSampler(
             len(pairs),
             global_batch=train.global_batch,
@@ -119,7 +132,7 @@ class Worker:
             num_steps=stop - start,
         )
         for step, positions in enumerate(sampler, start):
-            yield self._batch(pairs, positions, phase, step)
+            yield self._batch(pairs, positions, seed, phase, step)
 
     def last_checkpoint(self) -> dict[str, Any]:
         """The state of the last checkpoint, or nothing.
@@ -150,16 +163,19 @@ class Worker:
                 save_bundle(Path(folder) / "bundle", config=final.config, net=final.net, card=final.card)
             ray.train.report(metrics, checkpoint=ray.train.Checkpoint.from_directory(folder))
 
-    def _batch(self, pairs: TrainingPairs, positions: list[Position], phase: str, step: int) -> Batch:
-        items = [pairs[position] for position in positions]
-        times, noises = [], []
-        for item, (_, visit) in zip(items, positions, strict=True):
-            generator = keyed_generator(self.config.seed, phase, step, visit, item["key"])
+    def _batch(self, pairs: TrainingPairs, positions: list[Position], seed: int, phase: str, step: int) -> Batch:
+        samples, times, noises = [], [], []
+        for position in positions:
+            row = pairs[position]
+            generator = keyed_generator(seed, phase, step, position[1], row["key"])
             times.append(torch.randint(1, self.schedule.num_train_timesteps + 1, (), generator=generator))
-            noises.append(torch.randn(item["x_start"].shape, generator=generator))
+            noises.append(torch.randn(row["x_start"].shape, generator=generator))
+            samples.append(self.task.sample(Sample(row["x_start"], row["x_input"]), generator))
+        masks = [sample.mask for sample in samples if sample.mask is not None]
         return Batch(
-            x_start=torch.stack([item["x_start"] for item in items]).to(self.device),
-            x_input=torch.stack([item["x_input"] for item in items]).to(self.device),
+            x_start=torch.stack([sample.x_start for sample in samples]).to(self.device),
+            x_input=torch.stack([sample.x_input for sample in samples]).to(self.device),
             t=torch.stack(times).to(self.device),
             noise=torch.stack(noises).to(self.device),
+            mask=torch.stack(masks).to(self.device) if masks else None,
         )

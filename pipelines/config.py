@@ -62,6 +62,9 @@ class PreprocessConfig:
         source: Where pictures come from.
         degrade: What is done to clean ones.
         patch: How training pictures are cut.
+        resize_px: Side of the square that both pictures are resized to, bicubic, aspect ratio lost: the paper's
+            protocol; 0 keeps them as they are.
+        equalise_input: Whether the histograms of degraded pictures are equalised: the paper's way with LOL.
         seed: Seed of the degradations.
         pictures_per_shard: Picture pairs whose rows make one Parquet file.
         row_group_size: Rows that are read together.
@@ -73,6 +76,8 @@ class PreprocessConfig:
     source: SourceConfig = field(default_factory=SourceConfig)
     degrade: DegradeConfig = field(default_factory=DegradeConfig)
     patch: PatchConfig = field(default_factory=PatchConfig)
+    resize_px: int = 0
+    equalise_input: bool = False
     seed: int = 0
     pictures_per_shard: int = 8
     row_group_size: int = 16

@@ -115,16 +115,17 @@ class TrainingPairs(Dataset[dict[str, Any]]):
         pairs: The rows.
         crop_px: Side of the square crop; smaller pictures are padded by reflection.
         seed: The run's seed.
+        unpaired: Whether a sample's degraded picture is another row's, drawn anew on each pass: two domains, no pairs.
 
     Raises:
         EmptyDatasetError: There is no row.
     """
 
-    def __init__(self, pairs: PairShards, *, crop_px: int, seed: int) -> None:
+    def __init__(self, pairs: PairShards, *, crop_px: int, seed: int, unpaired: bool = False) -> None:
         """Build the augmentation."""
         if len(pairs) == 0:
             raise EmptyDatasetError("The training split is empty; look at the data set's manifest and quarantine list.")
-        self._pairs, self._seed = pairs, seed
+        self._pairs, self._seed, self._unpaired = pairs, seed, unpaired
         self._augment: Any = A.Compose(
             [
                 A.PadIfNeeded(min_height=crop_px, min_width=crop_px, border_mode=4),
@@ -143,9 +144,19 @@ class TrainingPairs(Dataset[dict[str, Any]]):
         index, visit = position
         key = self._pairs.keys[index]
         degraded, clean = self._pairs.pair(index)
-        self._augment.set_random_seed(keyed_seed(self._seed, "augment", visit, key) % 2**32)
-        both = self._augment(image=degraded, clean=clean)
-        return {"key": key, "x_input": _signed(both["image"]), "x_start": _signed(both["clean"])}
+        if self._unpaired:
+            other, _ = self._pairs.pair(keyed_seed(self._seed, "partner", visit, key) % len(self._pairs))
+            degraded = self._augmented("augment partner", visit, key, image=other)["image"]
+            clean = self._augmented("augment", visit, key, image=clean)["image"]
+        else:
+            both = self._augmented("augment", visit, key, image=degraded, clean=clean)
+            degraded, clean = both["image"], both["clean"]
+        return {"key": key, "x_input": _signed(degraded), "x_start": _signed(clean)}
+
+    def _augmented(self, purpose: str, visit: int, key: str, **images: NDArray[Any]) -> dict[str, NDArray[Any]]:
+        self._augment.set_random_seed(keyed_seed(self._seed, purpose, visit, key) % 2**32)
+        augmented: dict[str, NDArray[Any]] = self._augment(**images)
+        return augmented
 
 
 class KeyedBatchSampler(Sampler[list[Position]]):

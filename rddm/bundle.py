@@ -20,7 +20,7 @@ from rddm.config import AUTO, ModelConfig, build_network, build_restorer
 from rddm.errors import BundleError, ConfigError
 from rddm.restorer import Restorer
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 _CONFIG, _WEIGHTS, _CARD = "config.json", "weights.safetensors", "card.json"
 _FILES = {_CONFIG, _WEIGHTS, _CARD}
 

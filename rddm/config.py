@@ -9,62 +9,120 @@ from typing import Any
 import torch
 from torch import nn
 
+from rddm import ddim, relatives
+from rddm.clipping import CLIPPINGS
 from rddm.errors import ConfigError
 from rddm.nets import NETWORKS
-from rddm.objectives import CLIPPINGS, OBJECTIVES
+from rddm.objectives import OBJECTIVES, Objective, OneOutput
+from rddm.paths import PATHS, along
 from rddm.restorer import Restorer
-from rddm.sampling import SAMPLERS, time_grid
-from rddm.schedules import CURVES, Schedule, make_schedule
+from rddm.sampling import SAMPLERS, VARIANCES
+from rddm.schedules import SCHEDULES, Schedule
+from rddm.tasks import TASKS
+from rddm.times import DECOUPLED, TIME_GRIDS, TIME_SIGNALS, Step, make_steps
+from rddm.view import INPUTS, View
 
 AUTO = "auto"
-_INPUTS = 2  # the noisy image and the degraded one
+_ENROLLED = (ddim, relatives)  # importing them is what puts their schedules into the registry
+_TOGETHER = "together"
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class NetworkConfig:
-    """A name in `NETWORKS` and the constructor's own options."""
+    """A name in `NETWORKS` and the constructor's own options; how it is told the time, a name in `TIME_SIGNALS`."""
 
     name: str = "unet"
     options: dict[str, Any] = field(default_factory=dict)
+    time_signal: str = "relative"
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class ScheduleConfig:
-    r"""Two names in `CURVES`, T, and $\bar\beta_T^2$."""
+    r"""The coefficients.
 
+    Attributes:
+        name: A name in `SCHEDULES`; `curves` is made of the two curves below, others of `options`.
+        num_train_timesteps: T.
+        alphas: A name in `CURVES`: how the residual grows.
+        betas2: A name in `CURVES`: how the noise variance grows.
+        alphas_exponent: Power of the residual's curve.
+        betas2_exponent: Power of the noise variance's curve.
+        terminal_noise_variance: $\bar\beta_T^2$ of the curves.
+        options: Options of a named schedule.
+    """
+
+    name: str = "curves"
     num_train_timesteps: int = 1000
     alphas: str = "decreasing"
     betas2: str = "increasing"
+    alphas_exponent: float = 1.0
+    betas2_exponent: float = 1.0
     terminal_noise_variance: float = 1.0
+    options: dict[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class SamplingConfig:
-    """How a restored image is drawn: names in `SAMPLERS` and `CLIPPINGS`, steps, and eta in [0, 1]."""
+    """How an image is drawn.
+
+    Attributes:
+        sampler: A name in `SAMPLERS`.
+        num_inference_steps: Steps, from 1 to T.
+        eta: Share of the ancestral variance, in [0, 1].
+        variance: A name in `VARIANCES`: what that share is of.
+        clipping: A name in `CLIPPINGS`.
+        clip_limit: Images lie in [-limit, limit].
+        time_grid: A name in `TIME_GRIDS`.
+        steps_offset: Added to the times of the `leading` grid.
+        last_time: Where the last step ends: 0, or 1 for a DDIM whose `set_alpha_to_one` is false.
+        path: A name in `PATHS`; others than `together` need a time signal in `rddm.times.DECOUPLED`.
+        output: `all`, or the one output of a two-output model that is used: `res` or `noise`.
+        start_noise: Standard deviation of the noise that sampling begins with; None takes the schedule's.
+    """
 
     sampler: str = "deterministic"
     num_inference_steps: int = 5
     eta: float = 0.0
+    variance: str = "rddm"
     clipping: str = "x_start"
+    clip_limit: float = 1.0
+    time_grid: str = "official"
+    steps_offset: int = 0
+    last_time: int = 0
+    path: str = _TOGETHER
+    output: str = "all"
+    start_noise: float | None = None
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class ModelConfig:
-    """A restoration model.
+    """A model.
 
     Attributes:
+        task: A name in `TASKS`.
+        inputs: What the network sees, names in `rddm.view.INPUTS`; empty means the task's own choice.
         objective: A name in `OBJECTIVES`, or `auto`: let AOSA choose.
         network: The network.
         schedule: The coefficients.
         sampling: How it is used.
         image_channels: Channels of an image.
+        equalise_input: Whether histograms of degraded images are equalised before the network sees them; training
+            expects a data set that was made so (`data.equalise_input`).
     """
 
+    task: str = "restoration"
+    inputs: tuple[str, ...] = ()
     objective: str = AUTO
     network: NetworkConfig = field(default_factory=NetworkConfig)
     schedule: ScheduleConfig = field(default_factory=ScheduleConfig)
     sampling: SamplingConfig = field(default_factory=SamplingConfig)
     image_channels: int = 3
+    equalise_input: bool = False
+
+    @property
+    def network_inputs(self) -> tuple[str, ...]:
+        """What the network sees."""
+        return self.inputs or TASKS[self.task].inputs
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values."""
@@ -79,11 +137,13 @@ class ModelConfig:
         """
         try:
             return cls(
-                objective=values["objective"],
-                network=NetworkConfig(**values["network"]),
-                schedule=ScheduleConfig(**values["schedule"]),
-                sampling=SamplingConfig(**values["sampling"]),
-                image_channels=values["image_channels"],
+                **{
+                    **values,
+                    "inputs": tuple(values["inputs"]),
+                    "network": NetworkConfig(**values["network"]),
+                    "schedule": ScheduleConfig(**values["schedule"]),
+                    "sampling": SamplingConfig(**values["sampling"]),
+                }
             )
         except (KeyError, TypeError) as error:
             raise ConfigError(f"the model's config does not fit this release: {error}") from None
@@ -93,18 +153,38 @@ def build_schedule(config: ModelConfig) -> Schedule:
     """The coefficients.
 
     Raises:
-        ConfigError: A curve is unknown, or the numbers make no schedule.
+        ConfigError: A name is unknown, or the numbers make no schedule.
     """
     settings = config.schedule
-    alphas, betas2 = CURVES[settings.alphas], CURVES[settings.betas2]
+    options = dict(settings.options)
+    if settings.name == "curves":
+        options |= {
+            "alphas": settings.alphas,
+            "betas2": settings.betas2,
+            "alphas_exponent": settings.alphas_exponent,
+            "betas2_exponent": settings.betas2_exponent,
+            "terminal_noise_variance": settings.terminal_noise_variance,
+        }
     try:
-        return make_schedule(
-            alphas(settings.num_train_timesteps),
-            betas2(settings.num_train_timesteps),
-            terminal_noise_variance=settings.terminal_noise_variance,
-        )
-    except (ValueError, RuntimeError) as error:
+        return SCHEDULES[settings.name](settings.num_train_timesteps, **options)
+    except (ValueError, TypeError, RuntimeError) as error:
         raise ConfigError(f"model.schedule: {error}") from None
+
+
+def build_view(config: ModelConfig) -> View:
+    """What the network sees.
+
+    Raises:
+        ConfigError: An input or the time's signal is unknown.
+    """
+    inputs = config.network_inputs
+    if not inputs or set(inputs) - set(INPUTS) or "x_t" not in inputs:
+        raise ConfigError(f"model.inputs is {list(inputs)}; expected x_t and others of {', '.join(INPUTS)}")
+    return View(
+        inputs=inputs,
+        signal=TIME_SIGNALS[config.network.time_signal],
+        num_train_timesteps=config.schedule.num_train_timesteps,
+    )
 
 
 def build_network(config: ModelConfig, objective: str) -> nn.Module:
@@ -114,9 +194,10 @@ def build_network(config: ModelConfig, objective: str) -> nn.Module:
         ConfigError: The network, one of its options or the objective is unknown.
     """
     outputs = len(OBJECTIVES[objective].output_names)
+    inputs = len(build_view(config).inputs)
     try:
         return NETWORKS[config.network.name](
-            _INPUTS * config.image_channels, outputs * config.image_channels, **config.network.options
+            inputs * config.image_channels, outputs * config.image_channels, **config.network.options
         )
     except (TypeError, ValueError) as error:
         raise ConfigError(f"model.network.options: {error}") from None
@@ -128,22 +209,26 @@ def build_restorer(config: ModelConfig, objective: str, net: nn.Module) -> Resto
     Raises:
         ConfigError: A name is unknown, or the objective cannot serve the schedule.
     """
-    chosen, schedule, sampling = OBJECTIVES[objective](), build_schedule(config), config.sampling
-    try:
-        chosen.check(schedule)
-        times = time_grid(schedule.num_train_timesteps, sampling.num_inference_steps)
-    except ValueError as error:
-        raise ConfigError(f"model: {error}") from None
+    sampling = config.sampling
     if not 0 <= sampling.eta <= 1:
         raise ConfigError(f"model.sampling.eta is {sampling.eta}; expected a number in [0, 1]")
+    try:
+        chosen = _used(OBJECTIVES[objective](), sampling.output)
+        schedule, steps = _way(config, chosen)
+    except ValueError as error:
+        raise ConfigError(f"model: {error}") from None
     return Restorer(
         net=net,
         schedule=schedule,
         objective=chosen,
-        clipping=CLIPPINGS[sampling.clipping](),
+        clipping=CLIPPINGS[sampling.clipping](sampling.clip_limit),
         sampler=SAMPLERS[sampling.sampler],
-        times=tuple(times),
+        steps=tuple(steps),
         eta=sampling.eta,
+        variance=VARIANCES[sampling.variance],
+        view=build_view(config),
+        start_noise=sampling.start_noise,
+        equalise_input=config.equalise_input,
     )
 
 
@@ -157,3 +242,29 @@ def check(config: ModelConfig) -> None:
     with torch.device("meta"):
         net = build_network(config, objective)
     build_restorer(config, objective, net)
+
+
+def _used(objective: Objective, output: str) -> Objective:
+    return objective if output == "all" else OneOutput(objective, output)
+
+
+def _way(config: ModelConfig, objective: Objective) -> tuple[Schedule, list[Step]]:
+    """The coefficients along the path that sampling takes, and its steps."""
+    sampling, schedule = config.sampling, build_schedule(config)
+    steps = make_steps(
+        TIME_GRIDS[sampling.time_grid],
+        objective.first_time(schedule),
+        sampling.num_inference_steps,
+        offset=sampling.steps_offset,
+        last=sampling.last_time,
+    )
+    follow = PATHS[sampling.path]
+    if sampling.path == _TOGETHER:
+        return schedule, steps
+    if config.network.time_signal not in DECOUPLED:
+        raise ValueError(
+            f"sampling.path is {sampling.path!r}, and network.time_signal {config.network.time_signal!r}; "
+            f"only a network that is told {' or '.join(DECOUPLED)} can leave the path of its training"
+        )
+    path = follow(schedule, steps)
+    return path, along(path)

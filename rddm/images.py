@@ -62,6 +62,23 @@ def to_unit(image: Tensor) -> Tensor:
     return ((image + 1) / 2).clamp(0, 1)
 
 
+def equalise(images: Images) -> Images:
+    """Equalise each channel's histogram over 256 levels, as OpenCV's `equalizeHist` does; both in [0, 1].
+
+    The official code does so with LOL's inputs before the network sees them. The darkest level becomes 0, the
+    brightest 1; a channel of one level stays as it is.
+    """
+    levels = (images * 255).round().long().flatten(2)
+    counts = torch.zeros(*levels.shape[:2], 256, dtype=torch.float64, device=images.device)
+    counts.scatter_add_(2, levels, torch.ones_like(levels, dtype=torch.float64))
+    cumulative = counts.cumsum(dim=2)
+    darkest = counts.gather(2, (counts > 0).double().argmax(dim=2, keepdim=True))
+    rest = levels.shape[2] - darkest
+    mapped = ((cumulative - darkest).clamp(min=0) / rest.clamp(min=1) * 255).round() / 255
+    equalised = mapped.gather(2, levels).reshape(images.shape).to(images.dtype)
+    return torch.where((rest > 0)[..., None], equalised, images)
+
+
 def pad_to_multiple(images: Images, multiple: int) -> Float[Tensor, "batch channels down right"]:
     """Grow height and width at the far edges to multiples of a number.
 

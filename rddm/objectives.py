@@ -1,7 +1,7 @@
 r"""What the network predicts: each objective's targets and the way back, side by side (paper, sections 3.1 and 3.4).
 
 A prediction always holds all three of residual, noise and clean image; what the network does not give follows from
-the forward process. The three clipping modes say what happens where a prediction leaves the range of images.
+the forward process. `rddm.clipping` says what happens where a prediction leaves the range of images.
 """
 
 from __future__ import annotations
@@ -10,12 +10,15 @@ from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from typing import ClassVar, final
 
-from rddm.process import noise_from_residual, start_from_both, start_from_noise
+from rddm.clipping import UNCLIPPED, Clipping
+from rddm.process import at, noise_from_residual, start_from_both, start_from_noise
 from rddm.registry import Registry
 from rddm.schedules import Schedule
 from rddm.shapes import Images, Times
 
 Outputs = tuple[Images, ...]
+_AMPLIFICATION_MAX = 1e5
+"""Above this, rounding I_t to float32 alone moves the clean image by more than a hundredth of its range."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -25,69 +28,6 @@ class Prediction:
     res: Images
     noise: Images
     x_start: Images
-
-
-class Clipping(ABC):
-    """What happens where a prediction leaves the range of images."""
-
-    @abstractmethod
-    def residual(self, res: Images, x_input: Images) -> Images:
-        """The residual that is believed, before anything else is derived from it."""
-
-    @abstractmethod
-    def start(self, x_start: Images) -> Images:
-        """The clean image that is believed."""
-
-
-CLIPPINGS: Registry[type[Clipping]] = Registry("clipping")
-
-
-@CLIPPINGS.register("x_start")
-@final
-class ClipStart(Clipping):
-    """Clamp the clean image to [-1, 1], and the residual to what leads to such an image."""
-
-    def residual(self, res: Images, x_input: Images) -> Images:
-        """The residual whose clean image x_input - res lies in [-1, 1]."""
-        return x_input - (x_input - res).clamp(-1, 1)
-
-    def start(self, x_start: Images) -> Images:
-        """Clamped."""
-        return x_start.clamp(-1, 1)
-
-
-@CLIPPINGS.register("residual")
-@final
-class ClipResidual(Clipping):
-    """Clamp residual and clean image each to [-1, 1], as the official code does.
-
-    A true residual lies in [-2, 2]: where |res| > 1 this is wrong by |res| - 1 even for a perfect network.
-    """
-
-    def residual(self, res: Images, x_input: Images) -> Images:
-        """Clamped to [-1, 1]."""
-        return res.clamp(-1, 1)
-
-    def start(self, x_start: Images) -> Images:
-        """Clamped."""
-        return x_start.clamp(-1, 1)
-
-
-@CLIPPINGS.register("none")
-@final
-class ClipNothing(Clipping):
-    """Leave the prediction as it is."""
-
-    def residual(self, res: Images, x_input: Images) -> Images:
-        """As it is."""
-        return res
-
-    def start(self, x_start: Images) -> Images:
-        """As it is."""
-        return x_start
-
-
-UNCLIPPED = ClipNothing()
 
 
 class Objective(ABC):
@@ -101,8 +41,8 @@ class Objective(ABC):
         return len(self.output_names)
 
     @abstractmethod
-    def targets(self, x_start: Images, x_input: Images, noise: Images) -> Outputs:
-        """What each output should be."""
+    def targets(self, schedule: Schedule, x_start: Images, x_input: Images, noise: Images, t: Times) -> Outputs:
+        """What each output should be at time t."""
 
     @abstractmethod
     def decode(
@@ -116,26 +56,16 @@ class Objective(ABC):
     ) -> Prediction:
         """All unknowns from the outputs at time t."""
 
-    def check(self, schedule: Schedule) -> None:  # noqa: B027  # most objectives serve every schedule
-        """Say whether sampling from t = T is defined with this schedule.
+    def first_time(self, schedule: Schedule) -> int:
+        """The largest t at which the outputs say what the clean image is: where sampling can begin.
 
         Raises:
-            ValueError: It is not; the message says why and what to choose.
+            ValueError: There is none; the message says why and what to choose.
         """
+        return schedule.num_train_timesteps
 
 
 OBJECTIVES: Registry[type[Objective]] = Registry("objective")
-
-
-class _GivesResidual(Objective):
-    """Objectives whose decoding divides by the noise's standard deviation."""
-
-    def check(self, schedule: Schedule) -> None:
-        """Refuse a schedule without noise, from which the noise cannot be recovered."""
-        if schedule.betas2_cumsum[-1] == 0:
-            raise ValueError(
-                "the schedule ends without noise; expected terminal_noise_variance above 0 for this objective"
-            )
 
 
 @OBJECTIVES.register("pred_res_noise")
@@ -145,7 +75,7 @@ class PredictResidualAndNoise(Objective):
 
     output_names = ("res", "noise")
 
-    def targets(self, x_start: Images, x_input: Images, noise: Images) -> Outputs:
+    def targets(self, schedule: Schedule, x_start: Images, x_input: Images, noise: Images, t: Times) -> Outputs:
         """Residual and noise."""
         return x_input - x_start, noise
 
@@ -165,12 +95,12 @@ class PredictResidualAndNoise(Objective):
 
 @OBJECTIVES.register("pred_res")
 @final
-class PredictResidual(_GivesResidual):
+class PredictResidual(Objective):
     """SM-Res: the network returns the residual; the noise follows from the forward process."""
 
     output_names = ("res",)
 
-    def targets(self, x_start: Images, x_input: Images, noise: Images) -> Outputs:
+    def targets(self, schedule: Schedule, x_start: Images, x_input: Images, noise: Images, t: Times) -> Outputs:
         """The residual."""
         return (x_input - x_start,)
 
@@ -195,7 +125,7 @@ class PredictNoise(Objective):
 
     output_names = ("noise",)
 
-    def targets(self, x_start: Images, x_input: Images, noise: Images) -> Outputs:
+    def targets(self, schedule: Schedule, x_start: Images, x_input: Images, noise: Images, t: Times) -> Outputs:
         """The noise."""
         return (noise,)
 
@@ -213,13 +143,86 @@ class PredictNoise(Objective):
         x_start = clipping.start(start_from_noise(schedule, noise, x_t, x_input, t))
         return Prediction(clipping.residual(x_input - x_start, x_input), noise, x_start)
 
-    def check(self, schedule: Schedule) -> None:
-        r"""Refuse $\bar\alpha_T = 1$: at t = T, x_t holds nothing of the clean image."""
-        if schedule.alphas_cumsum[-1] >= 1 - 1e-9:
+    def first_time(self, schedule: Schedule) -> int:
+        r"""The largest t where $\bar\beta_t / (1 - \bar\alpha_t)$ is small enough.
+
+        An error of the noise comes back in the clean image times that; at $\bar\alpha_t = 1$ the noise says nothing of
+        it at all. Sampling begins where it does, as if $I_t$ were $I_{in} + \bar\beta_t \epsilon$.
+        """
+        left = 1 - schedule.alphas_cumsum
+        known = (left > 0) & (schedule.sqrt_betas2_cumsum <= _AMPLIFICATION_MAX * left)
+        first = int(known.nonzero().max())
+        if first == 0:
             raise ValueError(
-                "pred_noise cannot start at t = T of a schedule whose alphas_cumsum reaches 1: the clean image would "
-                "be divided by 1 - 1 = 0. Use a schedule from DDIM, or pred_res or pred_res_noise."
+                "pred_noise can be used at no time of this schedule: nothing is left of the clean image beside the "
+                "noise; use pred_res or pred_res_noise"
             )
+        return first
+
+
+@OBJECTIVES.register("pred_x0")
+@final
+class PredictStart(Objective):
+    """The network returns the clean image; the noise follows, before clipping (diffusers: `sample`)."""
+
+    output_names = ("x_start",)
+
+    def targets(self, schedule: Schedule, x_start: Images, x_input: Images, noise: Images, t: Times) -> Outputs:
+        """The clean image."""
+        return (x_start,)
+
+    def decode(
+        self,
+        schedule: Schedule,
+        outputs: Outputs,
+        x_t: Images,
+        x_input: Images,
+        t: Times,
+        clipping: Clipping = UNCLIPPED,
+    ) -> Prediction:
+        """The residual is the input less the clean image."""
+        noise = noise_from_residual(schedule, x_input - outputs[0], x_t, x_input, t)
+        x_start = clipping.start(outputs[0])
+        return Prediction(clipping.residual(x_input - x_start, x_input), noise, x_start)
+
+
+@OBJECTIVES.register("pred_v")
+@final
+class PredictVelocity(Objective):
+    r"""The network returns $v = (1 - \bar\alpha_t) \epsilon - \bar\beta_t I_0$ (Salimans and Ho 2022; diffusers).
+
+    It says something of the clean image at every time, also where nothing but noise is left of it.
+    """
+
+    output_names = ("v",)
+
+    def targets(self, schedule: Schedule, x_start: Images, x_input: Images, noise: Images, t: Times) -> Outputs:
+        """The velocity."""
+        return (
+            (1 - at(schedule.alphas_cumsum, t, x_start)) * noise
+            - at(schedule.sqrt_betas2_cumsum, t, x_start) * x_start,
+        )
+
+    def decode(
+        self,
+        schedule: Schedule,
+        outputs: Outputs,
+        x_t: Images,
+        x_input: Images,
+        t: Times,
+        clipping: Clipping = UNCLIPPED,
+    ) -> Prediction:
+        r"""Solves $v$ and $I_t - \bar\alpha_t I_{in} = (1 - \bar\alpha_t) I_0 + \bar\beta_t \epsilon$ for both."""
+        alpha_bar = at(schedule.alphas_cumsum, t, x_t)
+        signal, beta_bar = 1 - alpha_bar, at(schedule.sqrt_betas2_cumsum, t, x_t)
+        rest, power = x_t - alpha_bar * x_input, signal**2 + beta_bar**2
+        x_start = clipping.start((signal * rest - beta_bar * outputs[0]) / power)
+        noise = (beta_bar * rest + signal * outputs[0]) / power
+        return Prediction(clipping.residual(x_input - x_start, x_input), noise, x_start)
+
+    def first_time(self, schedule: Schedule) -> int:
+        """The largest t at which noise or signal is left: without either, v is 0 whatever the image."""
+        return int(((1 - schedule.alphas_cumsum) ** 2 + schedule.betas2_cumsum > 0).nonzero().max())
 
 
 @OBJECTIVES.register("pred_x0_noise")
@@ -229,7 +232,7 @@ class PredictStartAndNoise(Objective):
 
     output_names = ("x_start", "noise")
 
-    def targets(self, x_start: Images, x_input: Images, noise: Images) -> Outputs:
+    def targets(self, schedule: Schedule, x_start: Images, x_input: Images, noise: Images, t: Times) -> Outputs:
         """Clean image and noise."""
         return x_start, noise
 
@@ -254,7 +257,7 @@ class PredictResidualAddNoise(Objective):
 
     output_names = ("res", "res_add_noise")
 
-    def targets(self, x_start: Images, x_input: Images, noise: Images) -> Outputs:
+    def targets(self, schedule: Schedule, x_start: Images, x_input: Images, noise: Images, t: Times) -> Outputs:
         """Residual, and residual plus noise."""
         res = x_input - x_start
         return res, res + noise
@@ -281,7 +284,7 @@ class PredictStartAddNoise(Objective):
 
     output_names = ("x_start", "x_start_add_noise")
 
-    def targets(self, x_start: Images, x_input: Images, noise: Images) -> Outputs:
+    def targets(self, schedule: Schedule, x_start: Images, x_input: Images, noise: Images, t: Times) -> Outputs:
         """Clean image, and clean image plus noise."""
         return x_start, x_start + noise
 
@@ -297,3 +300,49 @@ class PredictStartAddNoise(Objective):
         """The noise is the outputs' difference."""
         x_start = clipping.start(outputs[0])
         return Prediction(clipping.residual(x_input - x_start, x_input), outputs[1] - x_start, x_start)
+
+
+@final
+class OneOutput(Objective):
+    """A two-output model used through one of its outputs alone (paper, section 3.4).
+
+    Args:
+        trained: The objective that the model was trained with.
+        output: `res` or `noise`, if it is one of its outputs.
+
+    Raises:
+        ValueError: The objective has no such output.
+    """
+
+    def __init__(self, trained: Objective, output: str) -> None:
+        """Find the output and the objective that it alone would serve."""
+        alone = {"res": PredictResidual, "noise": PredictNoise}
+        if output not in alone or output not in trained.output_names:
+            usable = sorted(alone.keys() & set(trained.output_names))
+            raise ValueError(f"there is no output {output!r} that can be used alone; expected one of {usable}")
+        self._trained, self._index, self._alone = trained, trained.output_names.index(output), alone[output]()
+
+    @property
+    def num_outputs(self) -> int:
+        """Images that the network returns, the unused one included."""
+        return self._trained.num_outputs
+
+    def targets(self, schedule: Schedule, x_start: Images, x_input: Images, noise: Images, t: Times) -> Outputs:
+        """What each output was trained to be."""
+        return self._trained.targets(schedule, x_start, x_input, noise, t)
+
+    def decode(
+        self,
+        schedule: Schedule,
+        outputs: Outputs,
+        x_t: Images,
+        x_input: Images,
+        t: Times,
+        clipping: Clipping = UNCLIPPED,
+    ) -> Prediction:
+        """All unknowns from the one output."""
+        return self._alone.decode(schedule, (outputs[self._index],), x_t, x_input, t, clipping)
+
+    def first_time(self, schedule: Schedule) -> int:
+        """As the objective that the output alone would serve."""
+        return self._alone.first_time(schedule)

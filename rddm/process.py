@@ -28,10 +28,14 @@ def q_sample(schedule: Schedule, x_start: Images, x_res: Images, t: Times, noise
 
 
 def noise_from_residual(schedule: Schedule, res: Images, x_t: Images, x_input: Images, t: Times) -> Images:
-    r"""$\epsilon = (I_t - I_{in} - (\bar\alpha_t - 1) I_{res}) / \bar\beta_t$; not defined where $\bar\beta_t = 0$."""
+    r"""$\epsilon = (I_t - I_{in} - (\bar\alpha_t - 1) I_{res}) / \bar\beta_t$, and 0 where there is no noise.
+
+    Where $\bar\beta_t = 0$ nothing depends on the noise: every factor that it could have is 0 there.
+    """
     alpha_bar = at(schedule.alphas_cumsum, t, x_t)
     beta_bar = at(schedule.sqrt_betas2_cumsum, t, x_t)
-    return (x_t - x_input - (alpha_bar - 1) * res) / beta_bar
+    scale = torch.where(beta_bar > 0, beta_bar, torch.inf)
+    return (x_t - x_input - (alpha_bar - 1) * res) / scale
 
 
 def start_from_noise(schedule: Schedule, noise: Images, x_t: Images, x_input: Images, t: Times) -> Images:

@@ -8,8 +8,9 @@ $t = 0$ is the clean image and no boundary needs a patch.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Protocol
 
 import torch
 from torch import Tensor
@@ -17,9 +18,17 @@ from torch import Tensor
 from rddm.registry import Registry
 from rddm.shapes import Table
 
-Curve = Callable[[int], Tensor]
+
+class Curve(Protocol):
+    """How a coefficient grows: T -> T increments, float64, non-negative, with sum 1."""
+
+    def __call__(self, num_train_timesteps: int, exponent: float = 1.0) -> Tensor:
+        """The increments; curves without a power ignore the exponent."""
+
+
 CURVES: Registry[Curve] = Registry("coefficient curve")
-"""Name -> a function from T to T increments, float64, non-negative, with sum 1."""
+SCHEDULES: Registry[Callable[..., Schedule]] = Registry("schedule")
+"""Name -> (T, and options of its own) -> both tables."""
 
 _SUM_TOLERANCE = 1e-6
 
@@ -83,18 +92,6 @@ def make_schedule(alphas: Tensor, betas2: Tensor, *, terminal_noise_variance: fl
     return Schedule(alphas_cumsum=_cumulative(alphas), betas2_cumsum=_cumulative(betas2) * terminal_noise_variance)
 
 
-def from_ddim(alphas_cumprod: Tensor) -> Schedule:
-    r"""The schedule that makes RDDM's sampler the DDIM of a trained model (paper, section 3.3, with $I_{in} = 0$).
-
-    With $D_t$ the cumulative product of DDIM: $\bar\alpha_t = 1 - \sqrt{D_t}$ and $\bar\beta_t^2 = 1 - D_t$.
-
-    Args:
-        alphas_cumprod: $D_1, ..., D_T$, falling, in (0, 1].
-    """
-    products = torch.cat([torch.ones(1, dtype=torch.float64), alphas_cumprod.to(torch.float64)])
-    return Schedule(alphas_cumsum=1 - products.sqrt(), betas2_cumsum=1 - products)
-
-
 def power(num_train_timesteps: int, exponent: float, *, falling: bool = False) -> Tensor:
     """Increments proportional to (t/T)^exponent for t = 1..T, or to (1 - (t-1)/T)^exponent where they fall."""
     t = torch.arange(1, num_train_timesteps + 1, dtype=torch.float64) / num_train_timesteps
@@ -103,25 +100,25 @@ def power(num_train_timesteps: int, exponent: float, *, falling: bool = False) -
 
 
 @CURVES.register("decreasing")
-def decreasing(num_train_timesteps: int) -> Tensor:
-    r"""Falls linearly; $\bar\alpha_t = t(2T + 1 - t)/(T(T + 1))$. The paper's residual in restoration."""
-    return power(num_train_timesteps, 1.0, falling=True)
+def decreasing(num_train_timesteps: int, exponent: float = 1.0) -> Tensor:
+    r"""Falls; with exponent 1, the paper's residual in restoration, $\bar\alpha_t = t(2T + 1 - t)/(T(T + 1))$."""
+    return power(num_train_timesteps, exponent, falling=True)
 
 
 @CURVES.register("increasing")
-def increasing(num_train_timesteps: int) -> Tensor:
-    r"""Rises linearly; $\bar\beta_t^2 = t(t + 1)/(T(T + 1))$. The paper's noise variance in restoration."""
-    return power(num_train_timesteps, 1.0)
+def increasing(num_train_timesteps: int, exponent: float = 1.0) -> Tensor:
+    r"""Rises; with exponent 1, the paper's noise variance in restoration, $\bar\beta_t^2 = t(t + 1)/(T(T + 1))$."""
+    return power(num_train_timesteps, exponent)
 
 
 @CURVES.register("uniform")
-def uniform(num_train_timesteps: int) -> Tensor:
+def uniform(num_train_timesteps: int, exponent: float = 1.0) -> Tensor:
     """Every increment is 1/T."""
     return power(num_train_timesteps, 0.0)
 
 
 @CURVES.register("normal")
-def normal(num_train_timesteps: int) -> Tensor:
+def normal(num_train_timesteps: int, exponent: float = 1.0) -> Tensor:
     """A Gaussian density on [-3, 3]: slow at both ends."""
     density = torch.exp(-0.5 * torch.linspace(-3, 3, num_train_timesteps, dtype=torch.float64) ** 2) / math.sqrt(
         2 * math.pi
@@ -130,21 +127,67 @@ def normal(num_train_timesteps: int) -> Tensor:
 
 
 @CURVES.register("decreasing_zero_based")
-def decreasing_zero_based(num_train_timesteps: int) -> Tensor:
+def decreasing_zero_based(num_train_timesteps: int, exponent: float = 1.0) -> Tensor:
     """The official generation code's falling curve: float32 on linspace(0, 1, T), so that the last increment is 0."""
-    return _zero_based(num_train_timesteps).flip(0)
+    return _zero_based(num_train_timesteps, exponent).flip(0)
 
 
 @CURVES.register("increasing_zero_based")
-def increasing_zero_based(num_train_timesteps: int) -> Tensor:
+def increasing_zero_based(num_train_timesteps: int, exponent: float = 1.0) -> Tensor:
     """The official generation code's rising curve: the first increment is 0, so t = 1 carries no noise."""
-    return _zero_based(num_train_timesteps)
+    return _zero_based(num_train_timesteps, exponent)
 
 
-def _zero_based(num_train_timesteps: int) -> Tensor:
+@SCHEDULES.register("curves")
+def from_curves(
+    num_train_timesteps: int,
+    *,
+    alphas: str = "decreasing",
+    betas2: str = "increasing",
+    alphas_exponent: float = 1.0,
+    betas2_exponent: float = 1.0,
+    terminal_noise_variance: float = 1.0,
+) -> Schedule:
+    r"""Two curves, chosen independently.
+
+    Args:
+        num_train_timesteps: T.
+        alphas: A name in `CURVES`.
+        betas2: A name in `CURVES`.
+        alphas_exponent: Power of the residual's curve.
+        betas2_exponent: Power of the noise variance's curve.
+        terminal_noise_variance: $\bar\beta_T^2$.
+    """
+    return make_schedule(
+        CURVES[alphas](num_train_timesteps, alphas_exponent),
+        CURVES[betas2](num_train_timesteps, betas2_exponent),
+        terminal_noise_variance=terminal_noise_variance,
+    )
+
+
+@SCHEDULES.register("tables")
+def from_tables(
+    num_train_timesteps: int, *, alphas_cumsum: Sequence[float], betas2_cumsum: Sequence[float]
+) -> Schedule:
+    """A schedule of the user's own: both tables for t = 0..T, from 0.
+
+    Raises:
+        ValueError: They do not have T + 1 entries, or are no schedule.
+    """
+    if len(alphas_cumsum) != num_train_timesteps + 1:
+        raise ValueError(f"alphas_cumsum has {len(alphas_cumsum)} entries; expected T + 1 = {num_train_timesteps + 1}")
+    return Schedule(
+        alphas_cumsum=torch.tensor(alphas_cumsum, dtype=torch.float64),
+        betas2_cumsum=torch.tensor(betas2_cumsum, dtype=torch.float64),
+    )
+
+
+def _zero_based(num_train_timesteps: int, exponent: float) -> Tensor:
     if num_train_timesteps < 2:
         raise ValueError(f"num_train_timesteps is {num_train_timesteps}; a zero-based curve needs 2 or more")
-    increments = torch.linspace(0, 1, num_train_timesteps, dtype=torch.float32)
+    # Rounded from float64, as numpy's float32 linspace is; torch's own differs in the last bit here and there.
+    grid = torch.linspace(0, 1, num_train_timesteps, dtype=torch.float64).to(torch.float32)
+    increments = grid**exponent
     return (increments / increments.sum()).to(torch.float64)
 
 

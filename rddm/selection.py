@@ -17,7 +17,8 @@ from rddm.losses import Loss
 from rddm.process import noise_from_residual, q_sample, start_from_noise
 from rddm.schedules import Schedule
 from rddm.shapes import Images, Times
-from rddm.training import network_input, relative_time
+from rddm.trials import Rung
+from rddm.view import RESTORATION, View
 
 MIDDLE = 0.5
 _TINY = 1e-6
@@ -54,6 +55,9 @@ def selection_loss(
     x_input: Images,
     t: Times,
     noise: Images,
+    mask: Images | None = None,
+    *,
+    view: View = RESTORATION,
 ) -> SelectionLoss:
     r"""$w L(res_{mix}, I_{res}) + (1 - w) L(\epsilon_{mix}, \epsilon)$, with gradients into $w$ through both places.
 
@@ -69,10 +73,12 @@ def selection_loss(
         x_input: Degraded images in [-1, 1].
         t: Times in 1..T.
         noise: Standard normal.
+        mask: In [0, 1], where the network sees one.
+        view: What the network sees.
     """
     x_res = x_input - x_start
     x_t = q_sample(schedule, x_start, x_res, t, noise)
-    output = net(network_input(x_t, x_input), relative_time(schedule, t))
+    output = view.ask(net, schedule, x_t, x_input, t, mask)
     w = weight()
     as_noise = _start_where_defined(schedule, output, x_t, x_input, t)
     res_mix = w * output + (1 - w) * (x_input - as_noise)
@@ -88,47 +94,68 @@ def decide(weight: float, threshold: float) -> str | None:
     return "pred_res" if weight > MIDDLE else "pred_noise"
 
 
+class SelectionModel(nn.Module):
+    """The network and AOSA's weight as one module, so that data-parallel training averages both alike.
+
+    Args:
+        net: A network with one output.
+        schedule: Coefficients.
+        loss: Distance of an output from its target.
+        view: What the network sees.
+    """
+
+    def __init__(self, net: nn.Module, schedule: Schedule, loss: Loss, view: View = RESTORATION) -> None:
+        """Begin in the middle."""
+        super().__init__()
+        self.net = net
+        self.weight = ObjectiveWeight()
+        self._schedule, self._loss, self._view = schedule, loss, view
+
+    def forward(
+        self, x_start: Images, x_input: Images, t: Times, noise: Images, mask: Images | None = None
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        """Total, residual and noise loss of a batch, each a scalar; the arguments are `selection_loss`'s."""
+        parts = selection_loss(
+            self.net, self.weight, self._schedule, self._loss, x_start, x_input, t, noise, mask, view=self._view
+        )
+        return parts.total, parts.res, parts.noise
+
+
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Decision:
-    """What AOSA chose and why; carried by the tracker and by the bundle.
+class Search:
+    """One run of AOSA, from the middle to its decision.
 
     Attributes:
+        seed: Of the network's start and of the data's order.
         objective: The choice.
         step: Update at which the weight left the middle.
         weight: The weight then.
         margin: Its distance from the middle.
         loss_res: Loss of the residual reading then.
         loss_noise: Loss of the noise reading then.
-        reason: The decision in a sentence.
         curve: The weight after each update.
     """
 
+    seed: int
     objective: str
     step: int
     weight: float
     margin: float
     loss_res: float
     loss_noise: float
-    reason: str
     curve: tuple[float, ...]
 
     @classmethod
-    def of(cls, objective: str, *, curve: Sequence[float], loss_res: float, loss_noise: float) -> Decision:
-        """Record a decision that was just taken."""
-        weight, step = curve[-1], len(curve)
-        side = "above" if weight > MIDDLE else "below"
-        reason = (
-            f"the weight of the residual is {weight:.4f}, {side} {MIDDLE}, after {step} steps; "
-            f"loss of the residual {loss_res:.4f}, of the noise {loss_noise:.4f}"
-        )
+    def ended(cls, objective: str, *, seed: int, curve: Sequence[float], loss_res: float, loss_noise: float) -> Search:
+        """Record a search whose weight has just left the middle."""
         return cls(
+            seed=seed,
             objective=objective,
-            step=step,
-            weight=weight,
-            margin=abs(weight - MIDDLE),
+            step=len(curve),
+            weight=curve[-1],
+            margin=abs(curve[-1] - MIDDLE),
             loss_res=loss_res,
             loss_noise=loss_noise,
-            reason=reason,
             curve=tuple(curve),
         )
 
@@ -137,9 +164,75 @@ class Decision:
         return {**asdict(self), "curve": list(self.curve)}
 
     @classmethod
-    def from_dict(cls, values: Mapping[str, Any]) -> Decision:
+    def from_dict(cls, values: Mapping[str, Any]) -> Search:
         """What `to_dict` gave."""
         return cls(**{**values, "curve": tuple(values["curve"])})
+
+    def __str__(self) -> str:
+        """The search in half a sentence."""
+        side = "above" if self.weight > MIDDLE else "below"
+        return (
+            f"the weight of the residual is {self.weight:.4f}, {side} {MIDDLE}, after {self.step} steps; "
+            f"loss of the residual {self.loss_res:.4f}, of the noise {self.loss_noise:.4f}"
+        )
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Decision:
+    """Which objective was chosen, how and why; carried by the tracker and by the bundle.
+
+    Attributes:
+        objective: The choice.
+        method: `AOSA` or `trial`.
+        num_steps: Updates that it cost.
+        reason: The decision in a sentence.
+        searches: AOSA's runs, one for each seed.
+        rungs: The trial's rounds.
+    """
+
+    objective: str
+    method: str
+    num_steps: int
+    reason: str
+    searches: tuple[Search, ...] = ()
+    rungs: tuple[Rung, ...] = ()
+
+    @classmethod
+    def by_aosa(cls, searches: Sequence[Search]) -> Decision:
+        """What most searches chose; between equally many, the sum of their weights decides."""
+        for_residual = sum(search.objective == "pred_res" for search in searches)
+        lean = sum(search.weight - MIDDLE for search in searches)
+        residual = 2 * for_residual > len(searches) or (2 * for_residual == len(searches) and lean > 0)
+        objective = "pred_res" if residual else "pred_noise"
+        votes = for_residual if residual else len(searches) - for_residual
+        reason = str(searches[0]) if len(searches) == 1 else f"{votes} of {len(searches)} seeds chose it"
+        steps = sum(search.step for search in searches)
+        return cls(objective=objective, method="AOSA", num_steps=steps, reason=reason, searches=tuple(searches))
+
+    @classmethod
+    def by_trial(cls, rungs: Sequence[Rung]) -> Decision:
+        """The candidate that the last round kept."""
+        (objective,) = rungs[-1].kept
+        others = {name: score for rung in rungs for name, score in rung.scores.items() if name != objective}
+        told = ", ".join(f"{name} {score:.2f}" for name, score in others.items())
+        reason = f"validation PSNR {rungs[-1].scores[objective]:.2f} dB, against {told or 'no other'}"
+        steps = sum(rung.num_steps * len(rung.scores) for rung in rungs)
+        return cls(objective=objective, method="trial", num_steps=steps, reason=reason, rungs=tuple(rungs))
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain values."""
+        return {
+            **{name: getattr(self, name) for name in ("objective", "method", "num_steps", "reason")},
+            "searches": [search.to_dict() for search in self.searches],
+            "rungs": [rung.to_dict() for rung in self.rungs],
+        }
+
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Any]) -> Decision:
+        """What `to_dict` gave."""
+        searches = tuple(Search.from_dict(search) for search in values["searches"])
+        rungs = tuple(Rung.from_dict(rung) for rung in values["rungs"])
+        return cls(**{**values, "searches": searches, "rungs": rungs})
 
 
 def _start_where_defined(schedule: Schedule, noise: Images, x_t: Images, x_input: Images, t: Times) -> Images:

@@ -11,7 +11,8 @@ from rddm.losses import Loss
 from rddm.objectives import Objective
 from rddm.process import q_sample
 from rddm.schedules import Schedule
-from rddm.shapes import Images, Stacked, Times
+from rddm.shapes import Images, Times
+from rddm.view import RESTORATION, View
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -20,16 +21,6 @@ class LossParts:
 
     total: Tensor
     per_output: dict[str, Tensor]
-
-
-def network_input(x_t: Images, x_input: Images) -> Stacked:
-    """What the network sees: the noisy image and the degraded one, channels after channels."""
-    return torch.cat([x_t, x_input], dim=1)
-
-
-def relative_time(schedule: Schedule, t: Times) -> Tensor:
-    """The time as networks are told it: t / T in [0, 1], float32 of shape (batch,)."""
-    return t.to(torch.float32) / schedule.num_train_timesteps
 
 
 def training_loss(
@@ -41,11 +32,14 @@ def training_loss(
     x_input: Images,
     t: Times,
     noise: Images,
+    mask: Images | None = None,
+    *,
+    view: View = RESTORATION,
 ) -> LossParts:
     """Sum over the outputs of the mean distance to their targets.
 
     Args:
-        net: `(x_t | x_input, t / T) -> outputs`, channels after channels.
+        net: `(stacked images, time) -> outputs`, channels after channels.
         schedule: Coefficients.
         objective: What the outputs should be.
         loss: Distance of an output from its target.
@@ -53,10 +47,12 @@ def training_loss(
         x_input: Degraded images in [-1, 1].
         t: Times in 1..T.
         noise: Standard normal.
+        mask: In [0, 1], where the network sees one.
+        view: What the network sees.
     """
     x_t = q_sample(schedule, x_start, x_input - x_start, t, noise)
-    outputs = net(network_input(x_t, x_input), relative_time(schedule, t)).chunk(objective.num_outputs, dim=1)
-    targets = objective.targets(x_start, x_input, noise)
+    outputs = view.ask(net, schedule, x_t, x_input, t, mask).chunk(objective.num_outputs, dim=1)
+    targets = objective.targets(schedule, x_start, x_input, noise, t)
     per_output = {
         name: loss(output, target).mean()
         for name, output, target in zip(objective.output_names, outputs, targets, strict=True)

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
+import cv2
 import numpy as np
 
 from pipelines import storage
@@ -52,7 +53,19 @@ def rows_of(item: WorkItem, config: PreprocessConfig, degrade: Degrade) -> list[
     except DataError as error:
         return Quarantined(name=item.key, found=str(error))
     bad = check(item, loaded, config)
-    return bad if bad is not None else list(_rows(item, loaded, config.patch))
+    return bad if bad is not None else list(_rows(item, prepared(loaded, config), config.patch))
+
+
+def prepared(loaded: LoadedPair, config: PreprocessConfig) -> LoadedPair:
+    """The pair as the paper's protocols want it: resized to a square, the degraded side's histogram equalised."""
+    degraded, clean = loaded.degraded, loaded.clean
+    if config.equalise_input:
+        planes = [cv2.equalizeHist(np.ascontiguousarray(plane)) for plane in np.moveaxis(as_8_bit(degraded), 2, 0)]
+        degraded, clean = np.stack(planes, axis=2), as_8_bit(clean)
+    if config.resize_px:
+        side = (config.resize_px, config.resize_px)
+        degraded, clean = (cv2.resize(image, side, interpolation=cv2.INTER_CUBIC) for image in (degraded, clean))
+    return replace(loaded, degraded=degraded, clean=clean)
 
 
 def load(item: WorkItem, config: PreprocessConfig, degrade: Degrade) -> LoadedPair:

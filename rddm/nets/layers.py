@@ -13,6 +13,7 @@ from rddm.nets.base import Channels
 
 _MAX_PERIOD = 10_000.0
 _TIME_SCALE = 1000.0
+_PLACES = 16
 
 
 class TimeEmbedding(nn.Module):
@@ -112,6 +113,46 @@ class GlobalContext(nn.Module):
         scale, shift = self.layers(torch.cat([mean, deviation], dim=1))[:, :, None, None].chunk(2, dim=1)
         told: Tensor = x * (1 + scale) + shift
         return told
+
+
+class GlobalAttention(nn.Module):
+    """Every pixel attends to a fixed grid of places, so that cost and memory grow with the number of pixels only.
+
+    Queries come from all pixels, keys and values from 16 x 16 places spread over the image, whatever its size: how
+    attention is shared out does not change with the resolution.
+
+    Args:
+        channels: Channels in and out; a multiple of `heads`.
+        heads: Attention heads.
+
+    Raises:
+        ValueError: The heads cannot share the channels equally.
+    """
+
+    def __init__(self, channels: int, heads: int) -> None:
+        """Build the layers; the part starts as the identity."""
+        super().__init__()
+        if channels % heads:
+            raise ValueError(f"{heads} attention heads cannot share {channels} channels equally")
+        self._heads = heads
+        self.norm = ChannelNorm(channels)
+        self.to_query = nn.Conv2d(channels, channels, 1)
+        self.to_key_value = nn.Conv2d(channels, 2 * channels, 1)
+        self.to_out = zeroed(nn.Conv2d(channels, channels, 1))
+
+    def forward(self, x: Channels) -> Channels:
+        """Add what each pixel attends to."""
+        normed = self.norm(x)
+        places = F.interpolate(normed, size=(_PLACES, _PLACES), mode="bilinear", align_corners=False)
+        key, value = self._split(self.to_key_value(places)).chunk(2, dim=-1)
+        attended = F.scaled_dot_product_attention(self._split(self.to_query(normed)), key, value)
+        out: Tensor = x + self.to_out(attended.transpose(2, 3).reshape(x.shape))
+        return out
+
+    def _split(self, x: Tensor) -> Tensor:
+        """(batch, channels, height, width) -> (batch, heads, pixels, channels of a head)."""
+        batch, channels = x.shape[:2]
+        return x.reshape(batch, self._heads, channels // self._heads, -1).transpose(2, 3)
 
 
 def zeroed(layer: nn.Conv2d | nn.Linear) -> nn.Conv2d | nn.Linear:

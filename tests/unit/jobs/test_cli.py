@@ -11,7 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from jobs import cli
+from jobs import cli, config_file
+from rddm.presets import PRESETS
 from tests.conftest import REPOSITORY
 from tests.unit.pipelines.pictures import write_pairs
 
@@ -123,3 +124,50 @@ def test_config_show_resolves_and_schema_is_one(config: str, capsys: pytest.Capt
     assert (code, json.loads(out)["train"]["steps"]) == (0, 5)
     code, out, _ = run("config", "schema", capsys=capsys)
     assert (code, "train" in json.loads(out)["properties"]) == (0, True)
+
+
+def test_a_schedule_is_printed_and_drawn(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    picture = tmp_path / "schedule.png"
+    options = ["--set", "num_train_timesteps=50", "--set", "kappa=1.5"]
+    code, out, _ = run("schedule", "show", "resshift", *options, "--plot", str(picture), "--json", capsys=capsys)
+    shown = json.loads(out)
+    assert code == 0
+    assert picture.read_bytes().startswith(b"\x89PNG")
+    assert len(shown["alphas_cumsum"]) == 51
+    assert shown["betas2_cumsum"][-1] == pytest.approx(1.5**2 * 0.999)
+    assert shown["first_time"]["pred_res"] == 50
+    assert run("schedule", "show", "istd_shadow", capsys=capsys)[0] == 0
+    assert run("schedule", "show", "resshift", "--plot", str(picture), capsys=capsys)[0] == 1, "nothing is overwritten"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["schedule", "show", "linear"], "unknown schedule 'linear'"),
+        (["schedule", "show", "ddim", "--set", "beta_schedule=sigmoid"], "expected linear, scaled_linear"),
+        (["schedule", "show", "ddim", "--set", "beta"], "expected KEY=VALUE"),
+        (["schedule", "show", "ddim", "--plot", "x.gif"], "ends with .png"),
+        (["preset", "show", "istd"], "unknown preset 'istd'"),
+    ],
+)
+def test_a_mistake_about_the_method_is_one_clear_line(
+    arguments: list[str], message: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    code, _, err = run(*arguments, capsys=capsys)
+    assert code == 2
+    assert err.startswith("rddm: ")
+    assert message in err
+
+
+def test_presets_are_listed_and_shown_as_yaml_that_a_run_can_hold(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    code, out, _ = run("preset", "list", "--json", capsys=capsys)
+    assert (code, list(json.loads(out))) == (0, list(PRESETS))
+    code, out, _ = run("preset", "show", "raindrop", capsys=capsys)
+    assert "32.51" in out
+    path = tmp_path / "copied.yaml"
+    path.write_text(f"name: x\nworkspace: runs/x\n{out}")
+    assert config_file.load(path).model == PRESETS["raindrop"].model
+    code, out, _ = run("schedule", "list", "--json", capsys=capsys)
+    assert "resshift" in json.loads(out)["schedules"]

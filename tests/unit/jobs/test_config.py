@@ -11,6 +11,7 @@ import yaml
 from jobs import config_file
 from rddm import config as model_config
 from rddm.errors import ConfigError
+from rddm.presets import PRESETS
 
 CONFIGS = sorted((Path(__file__).parents[3] / "jobs/configs").glob("*.yaml"))
 MINIMAL = "name: x\nworkspace: runs/x\ndata: {}\n"
@@ -89,3 +90,32 @@ def walk(values: dict[str, Any]) -> int:
 
 def test_the_resolved_run_is_complete(tmp_path: Path) -> None:
     assert walk(config_file.to_mapping(config_file.load(write(tmp_path)))) > 60
+
+
+@pytest.mark.parametrize("name", list(PRESETS))
+def test_a_run_with_a_preset_is_the_preset(tmp_path: Path, name: str) -> None:
+    config = config_file.load(write(tmp_path), [f"preset={name}", "train.num_workers=1"])
+    preset = PRESETS[name]
+    assert config.model == preset.model
+    assert config.train.learning_rate == preset.recipe.learning_rate
+    assert config.train.optimizer == preset.recipe.optimizer
+    assert (config.train.steps, config.train.global_batch) == (preset.recipe.steps, preset.recipe.global_batch)
+    assert (config.data.resize_px, config.train.crop_px) == (preset.recipe.size_px, preset.recipe.size_px)
+    assert config_file.load(write(tmp_path, config_file.to_yaml(config))) == config
+
+
+@pytest.mark.parametrize(
+    "override",
+    ["model.objective=pred_noise", "model.schedule.terminal_noise_variance=0.5", "train.steps=10", "train.loss=l2",
+     "model.sampling.num_inference_steps=50", "data.resize_px=0", "data.equalise_input=false",
+     "model.network.options={channels: 8}", "model.sampling.clipping=none"],
+)  # fmt: skip
+def test_a_run_cannot_contradict_its_preset(tmp_path: Path, override: str) -> None:
+    key = override.partition("=")[0]
+    with pytest.raises(ConfigError, match=rf"{key}.* is .*preset 'lol_low_light' fixes it at .*remove the key"):
+        config_file.load(write(tmp_path), ["preset=lol_low_light", override])
+
+
+def test_an_unknown_preset_names_the_near_miss(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="did you mean 'raindrop'"):
+        config_file.load(write(tmp_path), ["preset=raindrops"])

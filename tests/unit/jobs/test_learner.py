@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import dataclasses
 from pathlib import Path
 
 import pytest
@@ -8,9 +9,10 @@ from torch import Tensor, nn
 
 from jobs import checkpoints
 from jobs.config import TrainConfig
-from jobs.learner import Learner, scheduled_rate
+from jobs.learner import Learner, Loss, LossKeeper, scheduled_rate
 from rddm.errors import TrainingError
 from rddm.nets import NETWORKS
+from rddm.training import LossParts
 
 CONFIG = TrainConfig(steps=10, learning_rate=1e-2, warmup_steps=2, decay="cosine", ema_decay=0.9)
 
@@ -82,3 +84,36 @@ def test_a_torn_or_changed_checkpoint_is_refused(tmp_path: Path) -> None:
     (tmp_path / "state.pt").write_bytes(data)
     with pytest.raises(TrainingError, match="version 9; this release reads 1"):
         checkpoints.load(tmp_path)
+
+
+def test_micro_batches_are_one_batch() -> None:
+    together, apart = learner(), learner()
+    x = loss_at(0)
+
+    def loss_of(rows: Tensor) -> Loss:
+        return lambda module: (module(rows, torch.zeros(len(rows))) - rows[:, :3]).square().mean()
+
+    together.update(loss_of(x))
+    apart.update(*(loss_of(part) for part in x.split(1)))
+    assert apart.step == 1
+    for name, tensor in together.net.state_dict().items():
+        torch.testing.assert_close(apart.net.state_dict()[name], tensor, atol=1e-7, rtol=0)
+
+
+def test_the_average_moves_when_it_is_told_to() -> None:
+    config = dataclasses.replace(CONFIG, ema_every=2, optimizer="radam")
+    net = NETWORKS["tiny"](6, 3)
+    trained = Learner(net, config, rate=lambda _: 1e-2, wrap=lambda module: module)
+    start = {name: tensor.clone() for name, tensor in trained.averaged().state_dict().items()}
+    advance(trained, 1)
+    assert all(torch.equal(start[name], tensor) for name, tensor in trained.averaged().state_dict().items())
+    advance(trained, 1)
+    assert not all(torch.equal(start[name], tensor) for name, tensor in trained.averaged().state_dict().items())
+
+
+def test_the_parts_of_a_loss_are_means_over_micro_batches() -> None:
+    keeper = LossKeeper()
+    for total, part in [(3.0, 1.0), (5.0, 2.0)]:
+        keeper.keep_named(LossParts(torch.tensor(total), {"res": torch.tensor(part)}))
+    assert keeper.names == ["loss", "loss_res"]
+    assert keeper.kept.tolist() == [4.0, 1.5]

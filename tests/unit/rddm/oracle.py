@@ -7,7 +7,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from rddm.objectives import CLIPPINGS, OBJECTIVES, Prediction
+from rddm.clipping import CLIPPINGS
+from rddm.objectives import OBJECTIVES, Prediction
 from rddm.process import at
 from rddm.schedules import Schedule
 
@@ -25,9 +26,11 @@ class Oracle:
     def __call__(self, x_t: Tensor, t: Tensor) -> Prediction:
         alpha_bar = at(self.schedule.alphas_cumsum, t, x_t)
         beta_bar = at(self.schedule.sqrt_betas2_cumsum, t, x_t)
-        noise = (x_t - self.x_start - alpha_bar * (self.x_input - self.x_start)) / beta_bar
+        # Where there is no noise, nothing may depend on it: any value must do.
+        scale = torch.where(beta_bar > 0, beta_bar, torch.inf)
+        noise = (x_t - self.x_start - alpha_bar * (self.x_input - self.x_start)) / scale
         objective = OBJECTIVES[self.objective]()
-        outputs = objective.targets(self.x_start, self.x_input, noise)
+        outputs = objective.targets(self.schedule, self.x_start, self.x_input, noise, t)
         return objective.decode(self.schedule, outputs, x_t, self.x_input, t, CLIPPINGS[self.clipping]())
 
 

@@ -1,11 +1,13 @@
 from __future__ import annotations
 
+import cv2
+import numpy as np
 import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from rddm.images import crop_to, from_pixels, pad_to_multiple, to_pixels, to_signed, to_unit
+from rddm.images import crop_to, equalise, from_pixels, pad_to_multiple, to_pixels, to_signed, to_unit
 
 
 @pytest.mark.parametrize(("bit_depth", "dtype", "peak"), [(8, torch.uint8, 255), (16, torch.uint16, 65535)])
@@ -32,3 +34,16 @@ def test_what_is_no_image_is_refused() -> None:
         from_pixels(torch.zeros(4, 4, 3))
     with pytest.raises(ValueError, match="expected 8 or 16"):
         to_pixels(torch.zeros(3, 4, 4), bit_depth=12)
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_equalising_is_opencv_s(seed: int) -> None:
+    pixels = (np.random.default_rng(seed).beta(2, 9, (3, 20, 30)) * 255).astype(np.uint8)
+    expected = np.stack([cv2.equalizeHist(plane) for plane in pixels])
+    ours = equalise(torch.from_numpy(pixels)[None] / 255)
+    assert (ours[0] * 255).round().to(torch.uint8).numpy().tolist() == expected.tolist()
+
+
+def test_equalising_a_flat_picture_leaves_it() -> None:
+    flat = torch.full((1, 3, 4, 4), 0.3)
+    assert torch.equal(equalise(flat), flat)

@@ -17,7 +17,7 @@ def test_shapes_and_finite_gradients(name: str, outputs: int) -> None:
     x = torch.randn(2, 6, side, 2 * side)
     y = net(x, torch.tensor([0.1, 1.0]))
     assert y.shape == (2, outputs, side, 2 * side)
-    assert not y.any(), "the output starts at 0"
+    assert net.starts_at_zero != bool(y.any())
     (y - 1).square().mean().backward()
     gradients = [p.grad for p in net.parameters() if p.grad is not None]
     assert gradients
@@ -72,3 +72,46 @@ def test_squares_of_pixels_as_channels_keep_the_size_and_every_pixel_counts() ->
 def test_an_impossible_depth_is_refused(multipliers: tuple[int, ...]) -> None:
     with pytest.raises(ValueError, match="expected 1 to 5"):
         UNet(6, 3, multipliers=multipliers)
+
+
+@pytest.mark.parametrize("name", ["unet", "official_unet"])
+@pytest.mark.parametrize("arrangement", ["one", "shared_encoder", "two"])
+def test_two_outputs_come_from_one_network_one_encoder_or_two_networks(name: str, arrangement: str) -> None:
+    torch.manual_seed(0)
+    net = NETWORKS[name](6, 6, channels=8, multipliers=(1, 2), arrangement=arrangement)
+    for parameter in net.parameters():
+        torch.nn.init.normal_(parameter, std=0.1)
+    x = torch.randn(2, 6, 16, 24)
+    same = net(x, torch.tensor([0.25, 0.5]))
+    assert same.shape == (2, 6, 16, 24)
+    if arrangement == "two":
+        apart = net(x, torch.tensor([[0.25, 0.9], [0.5, 0.9]]))
+        torch.testing.assert_close(apart[:, :3], same[:, :3])
+        assert not torch.allclose(apart[:, 3:], same[:, 3:], atol=1e-6)
+        with pytest.raises(ValueError, match="time has shape"):
+            net(x, torch.zeros(2, 3))
+
+
+@pytest.mark.parametrize("name", ["unet", "official_unet"])
+@pytest.mark.parametrize("arrangement", ["shared_encoder", "two"])
+def test_an_odd_output_cannot_be_shared(name: str, arrangement: str) -> None:
+    with pytest.raises(ValueError, match=r"7 channels|out_channels is 7"):
+        NETWORKS[name](6, 7, channels=8, arrangement=arrangement)
+
+
+def test_memory_of_the_default_network_grows_with_the_pixels_and_not_with_their_square() -> None:
+    """What the attention holds for a picture of 16 times the pixels is 16 times as much, not 256 times."""
+    net = UNet(6, 3, channels=8, multipliers=(1, 2), patch_px=4).eval()
+    largest: dict[int, int] = {}
+    for side in (64, 256):
+        seen: list[int] = []
+        hooks = [
+            module.register_forward_hook(lambda _m, _i, out, seen=seen: seen.append(out.numel()))
+            for module in net.modules()
+        ]
+        with torch.no_grad():
+            net(torch.zeros(1, 6, side, side), torch.tensor([0.5]))
+        largest[side] = max(seen)
+        for hook in hooks:
+            hook.remove()
+    assert largest[256] == 16 * largest[64]

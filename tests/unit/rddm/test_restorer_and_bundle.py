@@ -125,7 +125,13 @@ def test_a_config_survives_json(objective: str) -> None:
         ({"sampling": SamplingConfig(num_inference_steps=2000)}, "expected 1 to 1000"),
         ({"sampling": SamplingConfig(eta=2.0)}, "eta is 2.0"),
         ({"sampling": SamplingConfig(clipping="all")}, "unknown clipping"),
-        ({"objective": "pred_noise"}, "cannot start at t = T"),
+        ({"sampling": SamplingConfig(path="residual_first")}, "time_signal"),
+        ({"sampling": SamplingConfig(output="noise"), "objective": "pred_res"}, "no output 'noise'"),
+        ({"sampling": SamplingConfig(steps_offset=1)}, "steps_offset is 1"),
+        ({"schedule": ScheduleConfig(name="resshift", options={"kapa": 1})}, "kapa"),
+        ({"schedule": ScheduleConfig(name="tables", options={"alphas_cumsum": [0], "betas2_cumsum": [0]})}, "T \\+ 1"),
+        ({"inputs": ("x_input",)}, "expected x_t"),
+        ({"network": NetworkConfig(time_signal="levls")}, "did you mean 'levels'"),
     ],
 )
 def test_a_bad_name_is_found_before_any_work(change: dict[str, object], message: str) -> None:

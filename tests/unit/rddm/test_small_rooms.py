@@ -12,10 +12,7 @@ from rddm.ema import EMA
 from rddm.errors import ConfigError, RDDMError
 from rddm.keyed import keyed_generator, keyed_seed
 from rddm.losses import LOSSES
-from rddm.nets import NETWORKS
 from rddm.registry import Registry
-from rddm.schedules import CURVES, make_schedule
-from rddm.selection import Decision, ObjectiveWeight, decide, selection_loss
 
 ERRORS = [e for e in vars(errors).values() if isinstance(e, type) and issubclass(e, RDDMError)]
 
@@ -61,63 +58,6 @@ def test_the_average_follows_its_definition_and_resumes() -> None:
     assert torch.equal(again.module(net).weight, ema.module(net).weight)  # type: ignore[arg-type]
     with pytest.raises(ValueError, match=r"expected a number in \[0, 1\)"):
         EMA(net, decay=1.0)
-
-
-@pytest.mark.parametrize(("weight", "objective"), [(0.515, "pred_res"), (0.485, "pred_noise"), (0.505, None)])
-def test_the_decision_rule(weight: float, objective: str | None) -> None:
-    assert decide(weight, 0.01) == objective
-
-
-def selected(seed: int, *, hopeless: str) -> Decision:
-    """Run AOSA on a task where one of the two readings is hopeless to learn."""
-    torch.manual_seed(seed)
-    net, weight = NETWORKS["tiny"](6, 3), ObjectiveWeight()
-    schedule = make_schedule(CURVES["decreasing"](100), CURVES["increasing"](100))
-    optimizer = torch.optim.Adam([*net.parameters(), *weight.parameters()], lr=1e-3)
-    curve = []
-    for _ in range(400):
-        x_start = torch.rand(8, 3, 8, 8) * 2 - 1
-        t = torch.randint(1, 100, (8,))
-        # Either a residual that is a simple function of the input, or one that is as large as can be and random.
-        x_input = torch.rand(8, 3, 8, 8) * 2 - 1 if hopeless == "residual" else x_start
-        noise = torch.randn_like(x_start)
-        parts = selection_loss(net, weight, schedule, LOSSES["l1"], x_start, x_input, t, noise)
-        optimizer.zero_grad()
-        parts.total.backward()  # type: ignore[no-untyped-call]
-        optimizer.step()
-        curve.append(weight.value.item())
-        if objective := decide(curve[-1], 0.01):
-            return Decision.of(objective, curve=curve, loss_res=parts.res.item(), loss_noise=parts.noise.item())
-    raise AssertionError(f"undecided at {curve[-1]}")
-
-
-def test_aosa_takes_the_residual_where_it_is_easy() -> None:
-    decision = selected(0, hopeless="noise")
-    assert decision.objective == "pred_res"
-    assert decision.step == len(decision.curve)
-    assert decision.margin == pytest.approx(abs(decision.weight - 0.5))
-    assert Decision.from_dict(decision.to_dict()) == decision
-    assert f"{decision.weight:.4f}" in decision.reason
-
-
-def test_at_the_end_of_the_schedule_the_selection_loss_is_finite() -> None:
-    schedule = make_schedule(CURVES["decreasing"](10), CURVES["increasing"](10))
-    weight = ObjectiveWeight()
-    x = torch.rand(2, 3, 8, 8)
-    parts = selection_loss(
-        NETWORKS["tiny"](6, 3),
-        weight,
-        schedule,
-        LOSSES["l1"],
-        x,
-        x.flip(0),
-        torch.tensor([10, 10]),
-        torch.randn(x.shape),
-    )
-    parts.total.backward()  # type: ignore[no-untyped-call]
-    assert torch.isfinite(parts.total)
-    assert weight.value.grad is not None
-    assert torch.isfinite(weight.value.grad)
 
 
 @pytest.mark.parametrize("name", list(LOSSES))
