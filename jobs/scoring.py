@@ -11,9 +11,10 @@ import torch
 
 from jobs import figures
 from pipelines.ops.codec import as_8_bit
-from rddm.images import from_pixels, to_pixels
-from rddm.keyed import keyed_seed
+from rddm.images import from_pixels, to_pixels, to_signed, to_unit
+from rddm.keyed import keyed_generator, keyed_seed
 from rddm.metrics import METRICS
+from rddm.tasks import Sample
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -59,11 +60,20 @@ def restore_and_score(
     seed: int,
     device: torch.device | None = None,
 ) -> Scored:
-    """Restore a degraded picture and measure it; its noise is a function of (seed, key)."""
-    x_input = from_pixels(torch.from_numpy(degraded))[None].to(device)
-    restored = restorer.restore(x_input, seeds=[keyed_seed(seed, key)])[0].cpu()
+    """Restore a picture as the model's task has it, and measure it; its draws are functions of (seed, key).
+
+    Where the task has no truth to compare with, such as generation, there are pictures and no figures.
+    """
+    pair = [to_signed(from_pixels(torch.from_numpy(np.array(pixels)))) for pixels in (clean, degraded)]
+    sample = restorer.task.sample(Sample(*pair), keyed_generator(seed, "scored", key))
+    x_input = to_unit(sample.x_input)
+    mask = None if sample.mask is None else sample.mask[None].to(device)
+    restored = restorer.restore(x_input[None].to(device), seeds=[keyed_seed(seed, key)], mask=mask)[0].cpu()
     bit_depth = 16 if degraded.dtype == np.uint16 else 8
-    return score(key, degraded, to_pixels(restored, bit_depth=bit_depth).numpy(), clean)
+    seen, drawn = (to_pixels(image, bit_depth=bit_depth).numpy() for image in (x_input, restored))
+    if restorer.task.has_truth:
+        return score(key, seen, drawn, clean)
+    return Scored(key=key, figures={}, pictures=(as_8_bit(seen), as_8_bit(drawn), as_8_bit(clean)))
 
 
 def mean_figures(scored: Sequence[Scored]) -> dict[str, float]:
@@ -75,10 +85,12 @@ def mean_figures(scored: Sequence[Scored]) -> dict[str, float]:
 def before_and_after(scored: Sequence[Scored]) -> NDArray[np.uint8]:
     """Rows of input | restored | clean with their PSNR, uint8 (height, width, 3)."""
     rows = [
-        (
-            f"{picture.key}: {picture.figures['input_psnr_db']:.2f} -> {picture.figures['psnr_db']:.2f} dB",
-            [figures.thumbnail(image, _COLUMN_PX) for image in picture.pictures],
-        )
-        for picture in scored
+        (_caption(picture), [figures.thumbnail(image, _COLUMN_PX) for image in picture.pictures]) for picture in scored
     ]
     return figures.comparison_grid(rows, ["input", "restored", "clean"])
+
+
+def _caption(picture: Scored) -> str:
+    if not picture.figures:
+        return picture.key
+    return f"{picture.key}: {picture.figures['input_psnr_db']:.2f} -> {picture.figures['psnr_db']:.2f} dB"

@@ -23,6 +23,7 @@ from pipelines.shards import PairShards, read_dataset_manifest
 from rddm.bundle import Bundle, load_bundle
 from rddm.config import build_network, build_schedule
 from rddm.errors import ConfigError, TrainingError
+from rddm.tasks import TASKS
 
 _RUN_FILE = "run.json"
 
@@ -128,6 +129,11 @@ def _check(config: RunConfig) -> None:
         raise ConfigError(
             f"train.global_batch is {train.global_batch}; expected a multiple of num_workers ({train.num_workers}) "
             f"times accumulate ({train.accumulate})"
+        )
+    if TASKS[config.model.task].needs_mask:
+        raise ConfigError(
+            f"model.task is {config.model.task!r}, and data sets hold no masks yet; train it from Python "
+            "(rddm.training.training_loss), or choose another task"
         )
     if train.steps < 1:
         raise ConfigError(f"train.steps is {train.steps}; expected 1 or more")

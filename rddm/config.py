@@ -229,6 +229,7 @@ def build_restorer(config: ModelConfig, objective: str, net: nn.Module) -> Resto
         view=build_view(config),
         start_noise=sampling.start_noise,
         equalise_input=config.equalise_input,
+        task=TASKS[config.task](),
     )
 
 
@@ -257,6 +258,7 @@ def _way(config: ModelConfig, objective: Objective) -> tuple[Schedule, list[Step
         sampling.num_inference_steps,
         offset=sampling.steps_offset,
         last=sampling.last_time,
+        whole=schedule.num_train_timesteps,
     )
     follow = PATHS[sampling.path]
     if sampling.path == _TOGETHER:

@@ -7,6 +7,7 @@
     │   ├── UnreadableImageError
     │   └── TooManyQuarantinedError
     ├── BundleError                  1   a model on disk is damaged or of another version
+    ├── ConversionError              1   a model has no counterpart in another project's form
     ├── TrainingError                1
     ├── RegistryError                1
     │   ├── ModelNotFoundError
@@ -54,6 +55,10 @@ class TooManyQuarantinedError(DataError):
 
 class BundleError(RDDMError):
     """A model on disk is not whole, not ours, or of another version."""
+
+
+class ConversionError(RDDMError):
+    """A model cannot be read from another project's form, or has no counterpart there."""
 
 
 class TrainingError(RDDMError):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor, nn
@@ -14,6 +14,7 @@ from rddm.objectives import Objective, Prediction
 from rddm.sampling import Callback, Noise, Sampler, Variance, keyed_noise, rddm_variance
 from rddm.schedules import Schedule
 from rddm.shapes import Images, Times
+from rddm.tasks import Restoration, Task
 from rddm.times import Step
 from rddm.view import RESTORATION, View
 
@@ -34,6 +35,7 @@ class Restorer:
         view: What the network sees.
         start_noise: Standard deviation of the noise that sampling begins with; None takes the schedule's.
         equalise_input: Whether the histograms of degraded images are equalised first.
+        task: What it was trained for.
     """
 
     net: nn.Module
@@ -47,6 +49,7 @@ class Restorer:
     view: View = RESTORATION
     start_noise: float | None = None
     equalise_input: bool = False
+    task: Task = field(default_factory=Restoration)
 
     @torch.no_grad()
     def restore(

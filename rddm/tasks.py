@@ -37,11 +37,13 @@ class Task(ABC):
         inputs: What the network sees unless a config says otherwise; names in `rddm.view.INPUTS`.
         unpaired: Whether a sample's two images come from different rows of the data set.
         needs_mask: Whether every picture comes with a mask.
+        has_truth: Whether a sample's clean image is what should come out, so that both can be compared.
     """
 
     inputs: ClassVar[tuple[str, ...]]
     unpaired: ClassVar[bool] = False
     needs_mask: ClassVar[bool] = False
+    has_truth: ClassVar[bool] = True
 
     @abstractmethod
     def sample(self, sample: Sample, generator: torch.Generator) -> Sample:
@@ -93,6 +95,7 @@ class Generation(Task):
     """An image out of noise alone: I_in = 0, so that the residual is the image itself with its sign turned."""
 
     inputs = ("x_t",)
+    has_truth = False
 
     def sample(self, sample: Sample, generator: torch.Generator) -> Sample:
         """The clean image, and nothing beside it."""
@@ -119,6 +122,7 @@ class Translation(Task):
 
     inputs = ("x_t",)
     unpaired = True
+    has_truth = False
 
     def sample(self, sample: Sample, generator: torch.Generator) -> Sample:
         """As they were drawn."""

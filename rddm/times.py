@@ -33,7 +33,9 @@ may follow another path than training did.
 """
 
 
-def make_steps(grid: TimeGrid, first: int, num_steps: int, *, offset: int = 0, last: int = 0) -> list[Step]:
+def make_steps(
+    grid: TimeGrid, first: int, num_steps: int, *, offset: int = 0, last: int = 0, whole: int | None = None
+) -> list[Step]:
     """The steps of a grid, moved and cut as diffusers' schedulers may ask for.
 
     Args:
@@ -43,15 +45,23 @@ def make_steps(grid: TimeGrid, first: int, num_steps: int, *, offset: int = 0, l
         offset: Added to every time of the `leading` grid (diffusers: `steps_offset`).
         last: Where the last step ends: 0, or 1 to stop at the schedule's first level (diffusers: `set_alpha_to_one`
             is false).
+        whole: T, which diffusers' grids divide whatever `first` is; `first` by default.
 
     Raises:
-        ValueError: The number of steps is not in 1..first, or the offset leaves the schedule or has no such grid.
+        ValueError: The number of steps is impossible, the offset leaves the schedule or has no such grid, or a grid of
+            diffusers' begins above `first`.
     """
-    if not 1 <= num_steps <= first:
-        raise ValueError(f"num_inference_steps is {num_steps}; expected 1 to {first}")
-    steps = [(t + offset, max(s + offset, last)) for t, s in grid(first, num_steps)]
-    if offset and (grid is not leading or steps[0][0] > first):
-        raise ValueError(f"steps_offset is {offset}; expected 0, or a `leading` grid that stays within 1..{first}")
+    span = first if whole is None or grid not in (leading, trailing, linspace) else whole
+    if not 1 <= num_steps <= span:
+        raise ValueError(f"num_inference_steps is {num_steps}; expected 1 to {span}")
+    steps = [(t + offset, max(s + offset, last)) for t, s in grid(span, num_steps)]
+    if offset and (grid is not leading or steps[0][0] > span):
+        raise ValueError(f"steps_offset is {offset}; expected 0, or a `leading` grid that stays within 1..{span}")
+    if steps[0][0] > first:
+        raise ValueError(
+            f"the first step begins at t = {steps[0][0]}, and above t = {first} what the network predicts says nothing "
+            "of the clean image; take the `leading` grid, fewer steps, or a model that predicts v or the clean image"
+        )
     return steps
 
 
@@ -80,16 +90,22 @@ def leading(first: int, num_steps: int) -> list[Step]:
 
 @TIME_GRIDS.register("trailing")
 def trailing(first: int, num_steps: int) -> list[Step]:
-    """Diffusers' `trailing` spacing: T, T - T / steps, ..., rounded."""
-    times = [round(first - k * first / num_steps) for k in range(num_steps)]
+    """Diffusers' `trailing` spacing: T, T - T / steps, ..., rounded.
+
+    Where rounding makes numpy's range one entry too long (T = 1000: 61 steps, 103, ...), diffusers also takes a step at
+    the index -1, which is no time of a schedule; here it is left out.
+    """
+    second = first - first / num_steps
+    # As numpy's range counts it: in multiples of the difference between its first two, which decides how halves round.
+    times = [round(first + k * (second - first)) for k in range(num_steps)]
     return _stepping(times, first // num_steps)
 
 
 @TIME_GRIDS.register("linspace")
 def linspace(first: int, num_steps: int) -> list[Step]:
-    """Diffusers' `linspace` spacing: from T to 1, rounded, both ends visited."""
-    spread = torch.linspace(0, first - 1, num_steps, dtype=torch.float64).round().flip(0)
-    return _stepping([int(index) + 1 for index in spread.tolist()], first // num_steps)
+    """Diffusers' `linspace` spacing: from T to 1, rounded, both ends visited; a single step starts at 1."""
+    gap = (first - 1) / max(num_steps - 1, 1)
+    return _stepping([round(k * gap) + 1 for k in range(num_steps - 1, -1, -1)], first // num_steps)
 
 
 def _stepping(times: list[int], ratio: int) -> list[Step]:

@@ -1,7 +1,9 @@
 """Networks: `(x (batch, in, height, width), t / T (batch,)) -> (batch, out, height, width)`, found by name."""
 
 from rddm.nets.base import NETWORKS, Network
+from rddm.nets.folding import fold_weight_standardisation, for_inference
+from rddm.nets.official import ARRANGEMENTS
 from rddm.nets.tiny import TinyNet
 from rddm.nets.unet import UNet
 
-__all__ = ["NETWORKS", "Network", "TinyNet", "UNet"]
+__all__ = ["ARRANGEMENTS", "NETWORKS", "Network", "TinyNet", "UNet", "fold_weight_standardisation", "for_inference"]

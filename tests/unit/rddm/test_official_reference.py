@@ -1,214 +1,218 @@
-"""Against numbers of the official implementation: coefficients to 1e-6, images to 1e-5."""
+"""Against numbers of the official implementation, key by key; and beside its known errors, what is right.
+
+`python -m tests.reference.official` checks whole files; here it is checked itself.
+"""
 
 from __future__ import annotations
 
-import json
-import re
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
-from rddm.losses import LOSSES
-from rddm.objectives import CLIPPINGS, OBJECTIVES, Prediction
-from rddm.process import at, noise_from_residual, posterior, q_sample, start_from_both, start_from_noise
-from rddm.sampling import deterministic, time_grid
-from rddm.schedules import CURVES, Schedule, from_ddim, make_schedule
-from rddm.selection import ObjectiveWeight, selection_loss
-from rddm.training import training_loss
+from rddm.clipping import CLIPPINGS
+from rddm.ddim import ddim
+from rddm.objectives import OBJECTIVES, Prediction
+from rddm.official import OfficialPredictNoise, residual_then_noise
+from rddm.paths import along, residual_first
+from rddm.process import q_sample
+from rddm.sampling import deterministic
+from rddm.schedules import CURVES, Schedule, make_schedule
+from rddm.times import TIME_GRIDS, Step, make_steps
+from tests.reference.entries import check_entries
+from tests.reference.keys import Key
+from tests.reference.official import check_array, main, read_arrays, read_entries
+from tests.unit.rddm.oracle import Oracle, images
 
 T = 1000
+GIVEN = ("x0", "x_input", "noise", "noise2", "mask")
+FILES = Path(__file__).resolve().parents[4] / "shared/fixtures/rddm"
+ARRAYS = list(read_arrays(FILES / "official.npz")) if FILES.is_dir() else []
+ENTRIES = list(read_entries(FILES / "official.json")) if FILES.is_dir() else []
 
 
 @pytest.fixture(scope="module")
 def arrays(shared: Path) -> dict[str, Tensor]:
-    with np.load(shared / "fixtures/rddm/official.npz") as file:
-        return {key: torch.from_numpy(file[key]) for key in file.files}
+    return read_arrays(shared / "fixtures/rddm/official.npz")
 
 
 @pytest.fixture(scope="module")
-def tables(shared: Path) -> dict[str, Any]:
-    loaded: dict[str, Any] = json.loads((shared / "fixtures/rddm/official.json").read_text())
-    return loaded
+def entries(shared: Path) -> dict[str, Any]:
+    return read_entries(shared / "fixtures/rddm/official.json")
 
 
-def restoration(variance: float = 1.0, steps: int = T) -> Schedule:
-    return make_schedule(CURVES["decreasing"](steps), CURVES["increasing"](steps), terminal_noise_variance=variance)
+@pytest.mark.parametrize("key", ARRAYS)
+def test_every_array_is_the_official_one(arrays: dict[str, Tensor], key: str) -> None:
+    verdict = check_array(key, arrays)
+    assert verdict.passed, str(verdict)
+    assert verdict.status == "ok" or key in (*GIVEN, "unet|input", "unet|t")
 
 
-def fake_network(x: Tensor, time: Tensor, outputs: tuple[str, ...]) -> Tensor:
-    """The network of the reference's README; `time` is the official index."""
-    t = time.to(torch.float32)[:, None, None, None]
-    x_t, x_input = x[:, :3], x[:, 3:6]
-    a = 0.45 * x_input - 0.30 * x_t + (0.05 * t / 1000 - 0.02)
-    b = 0.80 * x_t - 0.55 * x_input + 0.10 * torch.sin(0.01 * t)
-    # The only output of pred_noise is the second one, everywhere else the first comes first.
-    return {1: {"noise": b}.get(outputs[0], a), 2: torch.cat([a, b], dim=1)}[len(outputs)]
-
-
-class Fake(nn.Module):
-    """The fake network as our loss functions call it: with t / T, the paper's t being one more than the index."""
-
-    def __init__(self, outputs: tuple[str, ...]) -> None:
-        super().__init__()
-        self.outputs = outputs
-
-    def forward(self, x: Tensor, time: Tensor) -> Tensor:
-        return fake_network(x, time * T - 1, self.outputs)
-
-
-def denoise(schedule: Schedule, objective: str, x_t: Tensor, x_input: Tensor, t: Tensor) -> Prediction:
-    chosen = OBJECTIVES[objective]()
-    outputs = fake_network(torch.cat([x_t, x_input], 1), t - 1, chosen.output_names).chunk(chosen.num_outputs, 1)
-    return chosen.decode(schedule, outputs, x_t, x_input, t, CLIPPINGS["residual"]())
-
-
-@pytest.mark.parametrize("steps", [5, 10, 1000])
-@pytest.mark.parametrize("variance", [1, 0.01])
-def test_coefficients(arrays: dict[str, Tensor], steps: int, variance: float) -> None:
-    schedule = restoration(variance, steps)
-    ours = {
-        "alphas": schedule.alphas_cumsum.diff(),
-        "alphas_cumsum": schedule.alphas_cumsum[1:],
-        "one_minus_alphas_cumsum": 1 - schedule.alphas_cumsum[1:],
-        "betas2": schedule.betas2_cumsum.diff(),
-        "betas": schedule.betas2_cumsum.diff().sqrt(),
-        "betas2_cumsum": schedule.betas2_cumsum[1:],
-        "betas_cumsum": schedule.sqrt_betas2_cumsum[1:],
-    }
-    for name, table in ours.items():
-        official = arrays[f"exp2|T={steps}|sum_scale={variance}|{name}"]
-        torch.testing.assert_close(table.to(official.dtype), official, atol=1e-6, rtol=0, msg=name)
-    one_step = [posterior(schedule, t, t - 1) for t in range(2, steps + 1)]
-    for name, values in {
-        "posterior_mean_coef1": [p.of_x_t for p in one_step],
-        "posterior_mean_coef2": [p.of_res for p in one_step],
-        "posterior_mean_coef3": [p.of_x_start for p in one_step],
-        "posterior_variance": [p.variance for p in one_step],
-    }.items():
-        official = arrays[f"exp2|T={steps}|sum_scale={variance}|{name}"][1:]
-        torch.testing.assert_close(torch.tensor(values), official, atol=1e-6, rtol=0, msg=name)
-
-
-def test_the_zero_based_family(tables: dict[str, Any]) -> None:
-    selected = tables["exp4(__init__: decreased/increased, ratio 1, 0-based)|T=1000|sum_scale=1|selected"]
-    alphas, betas2 = CURVES["decreasing_zero_based"](T), CURVES["increasing_zero_based"](T)
-    for index, value in selected["alphas"].items():
-        assert alphas[int(index)].item() == pytest.approx(value, abs=1e-6)
-    assert betas2[0] == 0
-    assert alphas[-1] == 0
-
-
-@pytest.mark.parametrize("kind", ["q_sample", "predict_noise_from_res", "predict_start_from_xinput_noise",
-                                  "predict_start_from_res_noise"])  # fmt: skip
-def test_algebra(arrays: dict[str, Tensor], kind: str) -> None:
-    x_start, x_input, noise = arrays["x0"], arrays["x_input"], arrays["noise"]
-    keys = [key for key in arrays if key.startswith(f"{kind}|")]
-    assert keys
-    for key in keys:
-        schedule = restoration(float(found[1]) if (found := re.search(r"sum_scale=([\d.]+)", key)) else 1.0)
-        t = torch.full((2,), int(re.search(r"t=(\d+)", key)[1]) + 1)  # type: ignore[index]
-        x_t = q_sample(schedule, x_start, x_input - x_start, t, noise)
-        if kind == "predict_start_from_xinput_noise" and schedule.alphas_cumsum[t[0]] == 1:
-            continue  # the official code divides by a made-up 1e-6 here
-        match kind:
-            case "q_sample":
-                ours = x_t
-            case "predict_noise_from_res":
-                ours = noise_from_residual(schedule, x_input - x_start, x_t, x_input, t)
-            case "predict_start_from_xinput_noise":
-                ours = start_from_noise(schedule, noise, x_t, x_input, t)
-            case _:
-                ours = start_from_both(schedule, x_input - x_start, noise, x_t, t)
-        # Where the division is by a small number, float32 itself is no better than this.
-        smallest = min(1.0, at(schedule.sqrt_betas2_cumsum, t, x_t).min().item())
-        scale = 1 / smallest if kind == "predict_noise_from_res" else 1.0
-        torch.testing.assert_close(ours, arrays[key], atol=1e-5 * scale, rtol=1e-5)
-
-
-# Not pred_noise at index 999: official replaces a division by 0 there; here the objective refuses such a schedule.
-SERVED = [(name, index) for name in OBJECTIVES for index in (0, 999) if (name, index) != ("pred_noise", 999)]
-
-
-@pytest.mark.parametrize(("objective", "index"), SERVED)
-def test_predictions_with_official_clipping(arrays: dict[str, Tensor], objective: str, index: int) -> None:
-    schedule = restoration()
-    x_start, x_input, noise = arrays["x0"], arrays["x_input"], arrays["noise"]
-    t = torch.full((2,), index + 1)
-    x_t = q_sample(schedule, x_start, x_input - x_start, t, noise)
-    pred = denoise(schedule, objective, x_t, x_input, t)
-    official = {part: arrays[f"model_predictions|{objective}|sum_scale=1|t={index}|{part}"]
-                for part in ("pred_res", "pred_noise", "pred_x_start")}  # fmt: skip
-    torch.testing.assert_close(pred.res, official["pred_res"], atol=1e-5, rtol=0)
-    torch.testing.assert_close(pred.noise, official["pred_noise"], atol=1e-5, rtol=1e-5)
-    torch.testing.assert_close(pred.x_start, official["pred_x_start"], atol=1e-5, rtol=0)
+@pytest.mark.parametrize("key", ENTRIES)
+def test_every_entry_is_the_official_one(entries: dict[str, Any], arrays: dict[str, Tensor], key: str) -> None:
+    """Among them training losses, and AOSA's losses and gradient."""
+    verdicts = list(check_entries({key: entries[key]}, arrays))
+    assert verdicts
+    assert [str(verdict) for verdict in verdicts if verdict.status != "ok"] == []
 
 
 @pytest.mark.parametrize(
-    "key",
+    ("key", "by"),
     [
-        "pred_res_noise|T=1000|S=5|eta=0|sum_scale=1",
-        "pred_res_noise|T=1000|S=5|eta=0|sum_scale=0.01",
-        "pred_res_add_noise|T=1000|S=5|eta=0|sum_scale=1",
-        "pred_x0_noise|T=1000|S=5|eta=0|sum_scale=1",
-        "pred_x0_add_noise|T=1000|S=5|eta=0|sum_scale=1",
-        "pred_res|T=1000|S=5|eta=0|sum_scale=1",
-        "pred_res_noise|T=1000|S=1|eta=0|sum_scale=1",
-        "pred_res_noise|T=1000|S=2|eta=0|sum_scale=1",
-        "pred_res_noise|T=1000|S=5|eta=1.0|sum_scale=1",
+        ("exp2|T=10|sum_scale=1|posterior_mean_coef2", 2e-6),
+        ("exp3_ddim_after_init()|T=1000|one_minus_alphas_cumsum", -2e-6),
+        ("q_sample|exp2|T=1000|sum_scale=1|t=499", 2e-5),
+        ("model_predictions|pred_noise|sum_scale=1|t=999|pred_x_start", 2e-5),
+        ("sample|exp2|pred_res_noise|T=1000|S=5|eta=0|sum_scale=1", -2e-5),
+        ("unet|Unet(dim=8,dim_mults=(1,2),condition=True)|out", 2e-5),
+        ("q_sample|exp2|T=1000|sum_scale=1|t=0", torch.nan),
+        ("q_sample|exp2|T=1000|sum_scale=1|t=1", torch.inf),
     ],
 )
-def test_sampling(arrays: dict[str, Tensor], key: str) -> None:
-    objective, _, steps, eta, variance = (
-        re.split(r"\|\w+=|\|", key.replace("|T=1000", "|T="))[0],
-        0,
-        *(re.findall(r"(?:S|eta|sum_scale)=([\d.]+)", key)),
-    )
-    schedule = restoration(float(variance))
-    x_input = arrays["x_input"]
-    draws = iter([arrays["noise2"], -arrays["noise"], -arrays["noise2"], arrays["noise"], arrays["noise2"]])
-    seen: list[Tensor] = []
-    deterministic(
-        lambda x_t, t: denoise(schedule, objective, x_t, x_input, t),
-        schedule,
-        x_input + schedule.terminal_noise_variance**0.5 * arrays["noise"],
-        time_grid(T, int(steps)),
-        noise=lambda like: next(draws),
-        eta=float(eta),
-        callback=lambda done, total, x: seen.append(x),
-    )
-    official = arrays[f"sample|exp2|{key}"][1:]
-    torch.testing.assert_close((torch.stack(seen) + 1) / 2, official, atol=1e-5, rtol=0)
+def test_one_wrong_number_is_found(arrays: dict[str, Tensor], key: str, by: float) -> None:
+    wrong = arrays[key].clone()
+    wrong.view(-1)[3] += by
+    assert check_array(key, {**arrays, key: wrong}).status == "FAIL"
 
 
-@pytest.mark.parametrize("variance", ["1", "0.01"])
-@pytest.mark.parametrize("loss", ["l1", "l2"])
-@pytest.mark.parametrize("objective", list(OBJECTIVES))
-def test_training_losses(
-    arrays: dict[str, Tensor], tables: dict[str, Any], objective: str, loss: str, variance: str
+@pytest.mark.parametrize(
+    "key", ["p_losses", "AOSA|lambda=0.5|t=[37,803]|l1", "param_counts", "exp6(__init__)|T=1000|selected"]
+)
+def test_one_wrong_entry_is_found(entries: dict[str, Any], arrays: dict[str, Tensor], key: str) -> None:
+    name, value = next(iter(entries[key].items()))
+    wrong = {**value, "0": value["0"] + 2e-6} if isinstance(value, dict) else value + 1
+    failed = [v for v in check_entries({key: {**entries[key], name: wrong}}, arrays) if not v.passed]
+    assert [verdict.status for verdict in failed] == ["FAIL"]
+
+
+@pytest.mark.parametrize(
+    ("key", "message"),
+    [
+        ("nonsense|T=5", "unknown kind of key 'nonsense'"),
+        ("exp2|T=5|sum_scale=1|alpha", "none of its words"),
+        ("exp2|T=5|sum_scale=1|depth=3|alphas", "nobody knows what depth=3 means here"),
+        ("exp2|T=5|T=6|sum_scale=1|alphas", "T is given twice"),
+        ("exp2|T=five|sum_scale=1|alphas", "invalid literal"),
+        ("exp2|sum_scale=1|alphas", r"T=\.\.\. is missing"),
+        ("sample|exp2|pred_red|T=1000|S=5", "none of its words"),
+        ("sample|exp9|pred_res|T=1000|S=5", "nobody knows what exp9 means here"),
+        ("q_sample|exp2|T=10|t=10", "expected 0 to 9"),
+        ("model_predictions|pred_res_noise|test=both|t=3|pred_res", "test=both"),
+        ("unet|Unet(dim=8,depth=3)|out", "nobody knows what"),
+        ("unet|UNet(dim=8)|out", "no official network"),
+        ("unet|Unet(dim=8,dim_mults=(1,2),condition=True)|out1", "network with 1 outputs"),
+    ],
+)
+def test_what_cannot_be_read_is_an_error(arrays: dict[str, Tensor], key: str, message: str) -> None:
+    verdict = check_array(key, {**arrays, key: torch.zeros(1)})
+    assert verdict.status == "ERROR"
+    with pytest.raises(ValueError, match=message):
+        raise ValueError(verdict.text)
+
+
+def test_an_entry_that_cannot_be_read_is_an_error(arrays: dict[str, Tensor]) -> None:
+    for key, value in {"nonsense": 1, "exp2|T=5|sum_scale=1": {"alpha": [1.0]}, "p_losses": {"pred_re|l1": 1}}.items():
+        assert [verdict.status for verdict in check_entries({key: value}, arrays)] == ["ERROR"]
+
+
+def test_a_description_is_listed(arrays: dict[str, Tensor]) -> None:
+    (verdict,) = check_entries({"why": "because"}, arrays)
+    assert (verdict.status, verdict.text) == ("given", "because")
+
+
+def test_the_order_of_settings_and_notes_do_not_matter(arrays: dict[str, Tensor]) -> None:
+    shuffled = "sample|S=5 (of T)|sum_scale=1.0|pred_res_noise|exp2|eta=0.0 T=1000"
+    official = arrays["sample|exp2|pred_res_noise|T=1000|S=5|eta=0|sum_scale=1"]
+    assert check_array(shuffled, {**arrays, shuffled: official}).status == "ok"
+    key = Key("sample|UNCONDITIONAL T=7|S=7 (=T: ancestral p_sample_loop)|t=[37, 803]")
+    assert (key.flag("UNCONDITIONAL"), key.setting("T", int), key.setting("t", str)) == (True, 7, "[37,803]")
+
+
+@pytest.mark.parametrize(("key", "value", "code"), [("T", 2.0, 0), ("T", 2.1, 1), ("x", 2.0, 1)])
+def test_the_command_tells_by_its_exit_code(
+    arrays: dict[str, Tensor], tmp_path: Path, capsys: pytest.CaptureFixture[str], key: str, value: float, code: int
 ) -> None:
-    official = tables["p_losses"][f"exp2|{objective}|{loss}|sum_scale={variance}|t=[37,803]"]
-    chosen = OBJECTIVES[objective]()
-    parts = training_loss(
-        Fake(chosen.output_names), restoration(float(variance)), chosen, LOSSES[loss],
-        arrays["x0"], arrays["x_input"], torch.tensor([38, 804]), arrays["noise"],
-    )  # fmt: skip
-    assert parts.total.item() == pytest.approx(official, abs=1e-5)
+    tables = {f"exp2|{key}=1|sum_scale=4|betas": np.array([value], dtype=np.float32)}
+    np.savez(tmp_path / "some.npz", **{name: arrays[name].numpy() for name in GIVEN}, **tables)  # type: ignore[arg-type]
+    (tmp_path / "official.json").write_text('{"ddim_time_grid(official)": {"T=7|S=3": [6, 3, 1, -1]}}')
+    assert main([str(tmp_path / "some.npz")]) == code
+    assert f"all: {7 - code} of 7 pass" in capsys.readouterr().out
 
 
-def test_selection_loss_and_its_gradient(arrays: dict[str, Tensor], tables: dict[str, Any]) -> None:
-    key = next(key for key in tables if key.startswith("AOSA|lambda=0.5|"))
-    weight = ObjectiveWeight()
-    products = torch.cumprod(1 - torch.linspace(1e-4, 0.02, T, dtype=torch.float64), 0)  # the DDIM-converted schedule
-    parts = selection_loss(
-        Fake(("res",)), weight, from_ddim(products), LOSSES["l1"],
-        arrays["x0"], arrays["x_input"], torch.tensor([38, 804]), arrays["noise"],
-    )  # fmt: skip
-    parts.total.backward()  # type: ignore[no-untyped-call]
-    official = list(tables[key].values())
-    assert weight.value.grad is not None
-    ours = [parts.res.item(), parts.noise.item(), parts.total.item(), weight.value.grad.item()]
-    assert ours == pytest.approx(official, abs=1e-5)
+def restoration(num_train_timesteps: int = T) -> Schedule:
+    return make_schedule(CURVES["decreasing"](num_train_timesteps), CURVES["increasing"](num_train_timesteps))
+
+
+def restored(schedule: Schedule, objective: str, clipping: str, steps: list[Step]) -> tuple[Tensor, Tensor]:
+    """What a perfect network restores, and the truth; its residuals leave [-1, 1]."""
+    x_start, x_input, noise = images()
+    first = torch.full((x_start.shape[0],), steps[0][0])
+    drawn = deterministic(
+        Oracle(schedule, objective, clipping, x_start, x_input),
+        schedule,
+        q_sample(schedule, x_start, x_input - x_start, first, noise),
+        steps,
+        noise=torch.randn_like,
+    )
+    return drawn, x_start
+
+
+@pytest.mark.parametrize("objective", ["pred_res", "pred_res_noise"])
+def test_official_clipping_is_wrong_for_large_residuals_and_ours_is_right(objective: str) -> None:
+    """H1: clamping the residual to [-1, 1] loses what is above, even with a perfect network."""
+    steps = make_steps(TIME_GRIDS["official"], T, 5)
+    x_start, x_input, _ = images()
+    excess = ((x_input - x_start).abs() - 1).clamp(min=0)
+    official, ours = (restored(restoration(), objective, clipping, steps)[0] for clipping in ("residual", "x_start"))
+    assert excess.max() > 0.5
+    assert (official - x_start).abs().max() > 0.2
+    torch.testing.assert_close(ours, x_start, atol=1e-9, rtol=0)
+
+
+def test_official_sm_n_is_wrong_at_the_last_time_and_ours_begins_where_it_can() -> None:
+    """H2: at T nothing of the image is left beside the noise; a division by 1e-6 does not bring it back."""
+    schedule, (x_start, x_input, noise) = restoration(), images()
+    last = torch.full((x_start.shape[0],), T)
+    x_t = q_sample(schedule, x_start, x_input - x_start, last, noise)
+    official = OfficialPredictNoise().decode(schedule, (noise,), x_t, x_input, last, CLIPPINGS["residual"]())
+    assert (official.x_start - x_start).abs().max() > 0.5
+    first = OBJECTIVES["pred_noise"]().first_time(schedule)
+    assert T - 10 < first < T
+    ours, _ = restored(schedule, "pred_noise", "x_start", make_steps(TIME_GRIDS["official"], first, 5))
+    torch.testing.assert_close(ours, x_start, atol=1e-6, rtol=0)
+
+
+def test_official_sm_n_is_wrong_at_the_last_time_of_a_ddim_schedule_though_signal_is_left() -> None:
+    """Its 1 - A_T is 0.0064, and is overwritten with 1e-6 all the same."""
+    schedule, (x_start, x_input, noise) = ddim(T), images()
+    last = torch.full((x_start.shape[0],), T)
+    x_t = q_sample(schedule, x_start, x_input - x_start, last, noise)
+    official, ours = (
+        objective.decode(schedule, (noise,), x_t, x_input, last, CLIPPINGS["x_start"]())
+        for objective in (OfficialPredictNoise(), OBJECTIVES["pred_noise"]())
+    )
+    assert (official.x_start - x_start).abs().max() > 0.5
+    torch.testing.assert_close(ours.x_start, x_start, atol=1e-9, rtol=0)
+
+
+def test_the_official_two_stage_sampler_subtracts_twice_and_ours_restores() -> None:
+    """Residual first, then noise, with a perfect network: official takes the last visited time's share off again."""
+    schedule, steps = restoration(), make_steps(TIME_GRIDS["official"], T, 5)
+    x_start, x_input, noise = images()
+    last = steps[-1][0]
+
+    def believe(table: Schedule) -> Callable[[Tensor, Tensor], Prediction]:
+        outputs = (x_input - x_start, noise)
+        return lambda x, t: OBJECTIVES["pred_res_noise"]().decode(table, outputs, x, x_input, t)
+
+    official = residual_then_noise(believe(schedule), schedule, x_input + noise, steps)
+    share = schedule.alphas_cumsum[last] * (x_input - x_start) + schedule.sqrt_betas2_cumsum[last] * noise
+    torch.testing.assert_close(official, x_start - share, atol=1e-9, rtol=0)
+    assert share.abs().max() > 0.5
+    path = residual_first(schedule, steps)
+    ours = deterministic(believe(path), path, x_input + noise, along(path), noise=torch.randn_like)
+    torch.testing.assert_close(ours, x_start, atol=1e-9, rtol=0)
