@@ -18,6 +18,7 @@ from torch import nn
 
 from rddm.config import AUTO, ModelConfig, build_network, build_restorer
 from rddm.errors import BundleError, ConfigError
+from rddm.nets import for_inference
 from rddm.restorer import Restorer
 
 SCHEMA_VERSION = 2
@@ -45,8 +46,8 @@ class Bundle:
         return str(self.card["sha256"][_WEIGHTS])
 
     def restorer(self) -> Restorer:
-        """What restores with it."""
-        return build_restorer(self.config, self.config.objective, self.net)
+        """What restores with it: the network made ready for inference."""
+        return build_restorer(self.config, self.config.objective, for_inference(self.net))
 
 
 def save_bundle(folder: Path, *, config: ModelConfig, net: nn.Module, card: Mapping[str, Any]) -> None:

@@ -28,12 +28,16 @@ import tests.typechecker  # noqa: F401  # the hook finds it by name
 # Shapes in signatures are checked while tests run, and cost nothing in production.
 install_import_hook("rddm", "tests.typechecker.checked")
 
+import hypothesis  # noqa: E402
 import pytest  # noqa: E402
 import torch  # noqa: E402
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 
 torch.set_num_threads(1)
+# No deadline on busy machines; the same examples on every run.
+hypothesis.settings.register_profile("rddm", deadline=None, derandomize=True)
+hypothesis.settings.load_profile("rddm")
 
 
 @pytest.fixture(scope="session")

@@ -1,5 +1,8 @@
 from __future__ import annotations
 
+import subprocess
+import sys
+
 import pytest
 import torch
 
@@ -66,6 +69,28 @@ def test_squares_of_pixels_as_channels_keep_the_size_and_every_pixel_counts() ->
     assert (gradient != 0).all()
     with pytest.raises(ValueError, match="patch_px is 0"):
         UNet(6, 3, patch_px=0)
+
+
+COMPILE = """
+import torch
+from rddm.nets import NETWORKS
+
+torch.manual_seed(0)
+for name in ("tiny", "unet"):
+    net = NETWORKS[name](6, 3, channels=8).eval()
+    for parameter in net.parameters():
+        torch.nn.init.normal_(parameter, std=0.05)
+    x, time = torch.randn(1, 6, 4 * net.size_multiple, 6 * net.size_multiple), torch.tensor([0.5])
+    compiled = torch.compile(net, backend="eager", fullgraph=True)
+    with torch.no_grad():
+        torch.testing.assert_close(compiled(x, time), net(x, time), atol=1e-5, rtol=1e-5)
+"""
+
+
+def test_our_networks_compile_as_one_graph() -> None:
+    """In a process of its own, because what checks shapes while tests run cannot be traced."""
+    done = subprocess.run([sys.executable, "-c", COMPILE], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
 
 
 @pytest.mark.parametrize("multipliers", [(), (1, 1, 1, 1, 1, 1)])
