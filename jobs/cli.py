@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from jobs.convert import app as convert_app
 from jobs.terminal import Terminal, emit_json
 from rddm.errors import RDDMError
 
@@ -37,6 +38,7 @@ schedule_app = typer.Typer(no_args_is_help=True, help="Look at schedules of coef
 app.add_typer(schedule_app, name="schedule")
 preset_app = typer.Typer(no_args_is_help=True, help="Look at the paper's settings.")
 app.add_typer(preset_app, name="preset")
+app.add_typer(convert_app, name="convert")
 
 Config = Annotated[Path, typer.Option("--config", metavar="FILE", help="A YAML file that describes one run.")]
 Set = Annotated[list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Override a key; may be repeated.")]
@@ -113,6 +115,14 @@ VERBS = (
             "input": ("restore.input_uri", _key("--input", "A zip archive or a folder.")),
             "output": ("restore.output_uri", _key("--output", "A new folder for what is restored.")),
             "model": ("restore.model_uri", _key("--model", "models:/NAME@ALIAS or a bundle's folder.")),
+        },
+    ),
+    Verb(
+        name="generate",
+        help="Draw pictures out of noise alone with a model that was trained for it.",
+        keys={
+            "output": ("generate.output_uri", _key("--output", "A new folder for the pictures.")),
+            "model": ("generate.model_uri", _key("--model", "models:/NAME@ALIAS or a bundle's folder.")),
         },
     ),
 )

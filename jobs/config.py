@@ -173,6 +173,27 @@ class RestoreConfig:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
+class GenerateConfig:
+    """Pictures out of noise alone.
+
+    Attributes:
+        num_images: How many.
+        height_px: Their height.
+        width_px: Their width.
+        batch: Pictures that are drawn together.
+        output_uri: A new folder for them.
+        model_uri: `models:/NAME@ALIAS`, `models:/NAME/VERSION` or a bundle's folder; empty means the run's champion.
+    """
+
+    num_images: int = 16
+    height_px: int = 64
+    width_px: int = 64
+    batch: int = 16
+    output_uri: str = ""
+    model_uri: str = ""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
 class RunConfig:
     """A whole run: what goes in, what is trained, what it must reach, where everything is written.
 
@@ -194,6 +215,7 @@ class RunConfig:
     evaluate: EvaluateConfig = field(default_factory=EvaluateConfig)
     promote: PromoteConfig = field(default_factory=PromoteConfig)
     restore: RestoreConfig = field(default_factory=RestoreConfig)
+    generate: GenerateConfig = field(default_factory=GenerateConfig)
     cluster: ClusterConfig = field(default_factory=ClusterConfig)
 
     @property

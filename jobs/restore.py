@@ -57,7 +57,7 @@ def run(config: RunConfig, terminal: Terminal) -> ArchiveReport:
     """
     input_uri, output_uri, model_uri = _places(config)
     registry_uri = tracking_uri(config)
-    pinned = _pinned(registry_uri, model_uri)
+    pinned = pinned_model(registry_uri, model_uri)
     terminal.say(f"Restoring {input_uri} with {model_uri}" + (f" = {pinned}" if pinned != model_uri else ""))
     with ray_session(config.cluster), terminal.progress("restore") as advance:
         return restore_archive(
@@ -76,7 +76,7 @@ def plan(config: RunConfig, terminal: Terminal) -> dict[str, Any]:
     return {
         "input": input_uri,
         "would_write": output_uri,
-        "model": _pinned(tracking_uri(config), model_uri),
+        "model": pinned_model(tracking_uri(config), model_uri),
     }
 
 
@@ -91,7 +91,13 @@ def _places(config: RunConfig) -> tuple[str, str, str]:
     return restore.input_uri, output, model
 
 
-def _pinned(registry_uri: str, model_uri: str) -> str:
+def pinned_model(registry_uri: str, model_uri: str) -> str:
+    """The version that a model URI stands for now, so that an alias that moves meanwhile changes nothing.
+
+    Raises:
+        ModelNotFoundError: There is none.
+        BundleError: A folder is no whole bundle.
+    """
     registry = ModelRegistry(registry_uri)
     if model_uri.startswith("models:/"):
         return registry.resolve(model_uri).uri

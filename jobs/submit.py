@@ -116,6 +116,7 @@ def _placed(address: str, config: RunConfig) -> list[str]:
         "data.source.root": config.data.source.root,
         "restore.input_uri": config.restore.input_uri,
         "restore.output_uri": config.restore.output_uri,
+        "generate.output_uri": config.generate.output_uri,
     }
     words = []
     for key, path in paths.items():

@@ -47,6 +47,11 @@ class Workspace:
         """One folder for each batch restoration that names no other."""
         return storage.join(self.root, "restored")
 
+    @property
+    def generated_uri(self) -> str:
+        """One folder for each generation that names no other."""
+        return storage.join(self.root, "generated")
+
 
 def is_remote(uri: str) -> bool:
     """Whether a URI names something that is not on this machine's disk."""

@@ -230,6 +230,7 @@ def build_restorer(config: ModelConfig, objective: str, net: nn.Module) -> Resto
         start_noise=sampling.start_noise,
         equalise_input=config.equalise_input,
         task=TASKS[config.task](),
+        image_channels=config.image_channels,
     )
 
 

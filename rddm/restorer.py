@@ -36,6 +36,7 @@ class Restorer:
         start_noise: Standard deviation of the noise that sampling begins with; None takes the schedule's.
         equalise_input: Whether the histograms of degraded images are equalised first.
         task: What it was trained for.
+        image_channels: Channels of an image.
     """
 
     net: nn.Module
@@ -50,6 +51,7 @@ class Restorer:
     start_noise: float | None = None
     equalise_input: bool = False
     task: Task = field(default_factory=Restoration)
+    image_channels: int = 3
 
     @torch.no_grad()
     def restore(

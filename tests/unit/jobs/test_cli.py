@@ -16,7 +16,7 @@ from rddm.presets import PRESETS
 from tests.conftest import REPOSITORY
 from tests.unit.pipelines.pictures import write_pairs
 
-VERBS = ["demo", "preprocess", "train", "evaluate", "promote", "restore"]
+VERBS = ["demo", "preprocess", "train", "evaluate", "promote", "restore", "generate"]
 
 
 def run(*arguments: str, capsys: pytest.CaptureFixture[str]) -> tuple[int, str, str]:
