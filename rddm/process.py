@@ -42,7 +42,9 @@ def start_from_noise(schedule: Schedule, noise: Images, x_t: Images, x_input: Im
     r"""$I_0 = (I_t - \bar\alpha_t I_{in} - \bar\beta_t \epsilon) / (1 - \bar\alpha_t)$, if $\bar\alpha_t < 1$."""
     alpha_bar = at(schedule.alphas_cumsum, t, x_t)
     beta_bar = at(schedule.sqrt_betas2_cumsum, t, x_t)
-    return (x_t - alpha_bar * x_input - beta_bar * noise) / (1 - alpha_bar)
+    # In float64, because rounding a share close to 1 first would lose most of what is left of it.
+    left = at(1 - schedule.alphas_cumsum, t, x_t)
+    return (x_t - alpha_bar * x_input - beta_bar * noise) / left
 
 
 def start_from_both(schedule: Schedule, res: Images, noise: Images, x_t: Images, t: Times) -> Images:

@@ -82,7 +82,7 @@ def convert(
         What was read and written, in JSON values.
 
     Raises:
-        ConversionError: The file is damaged, holds more than tensors or is no official checkpoint, or the output exists.
+        ConversionError: The file is damaged, no official checkpoint or more than tensors, or the output exists.
         ConfigError: The objective is missing, or does not fit the network.
     """
     refuse_existing(output)

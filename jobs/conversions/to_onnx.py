@@ -65,7 +65,7 @@ def convert(source: Path, output: Path, *, dry_run: bool) -> dict[str, Any]:
         size = path.stat().st_size
     return {
         "output": str(output),
-        "inputs": f"x (batch, {_channels(bundle)}, height, width), time {tuple(_time_shape(bundle, 'batch'))}",
+        "inputs": f"x (batch, {_channels(bundle)}, height, width), time ({_time_shape(bundle)})",
         "size_multiple": str(_multiple(bundle)),
         "opset": str(program.model.opset_imports[""]),
         "bytes": size,
@@ -144,8 +144,8 @@ def _sample(bundle: Bundle, batch: int, height: int, width: int) -> tuple[Tensor
     return x, view.signal(schedule, t, view.num_train_timesteps)
 
 
-def _time_shape(bundle: Bundle, batch: str) -> list[str | int]:
-    return [batch, *_sample(bundle, 1, 1, 1)[1].shape[1:]]
+def _time_shape(bundle: Bundle) -> str:
+    return ", ".join(map(str, ["batch", *_sample(bundle, 1, 1, 1)[1].shape[1:]]))
 
 
 def _multiple(bundle: Bundle) -> int:

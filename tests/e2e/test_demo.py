@@ -140,6 +140,29 @@ def test_a_training_that_was_killed_goes_on_to_the_same_weights(demo: Path) -> N
     assert steps == sorted(set(steps)), "no step is told twice"
 
 
+def test_a_trial_chooses_for_another_task(demo: Path) -> None:
+    """Inpainting, whose objective short trainings decide on; its network is shown the hole."""
+    changes = {
+        "model.task": "inpainting",
+        "model.inputs": "[x_t, x_input, mask]",
+        "train.selection.method": "trial",
+        "train.selection.budget_steps": "14",
+        "train.steps": "4",
+        "train.accumulate": "2",
+        "tracking.model_name": "filled",
+    }
+    settings = [word for key, value in changes.items() for word in ("--set", f"{key}={value}")]
+    done = rddm("train", "--config", str(demo / "config.yaml"), *settings, "--json", cwd=demo)
+    assert done.returncode == 0, done.stderr[-4000:]
+    report = json.loads(done.stdout)
+    assert report["objective_chosen_by"] == "trial"
+    assert report["objective"] in {"pred_res", "pred_noise", "pred_res_noise"}
+    client = tracking.client(f"sqlite:///{demo}/mlflow.db")
+    assert {"trial.json", "trial.png"} <= {item.path for item in client.list_artifacts(report["run_id"])}
+    tried = {name for name in client.get_run(report["run_id"]).data.metrics if name.startswith("trial/")}
+    assert tried == {f"trial/{name}/psnr_db" for name in ("pred_res", "pred_noise", "pred_res_noise")}
+
+
 def test_every_verb_works_by_hand_on_what_is_there(demo: Path) -> None:
     config = str(demo / "config.yaml")
     assert rddm("preprocess", "--config", config, cwd=demo).returncode == 1, "nothing is overwritten"

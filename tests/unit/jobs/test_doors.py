@@ -13,6 +13,8 @@ from tests.conftest import REPOSITORY
 DOORS = {
     "mlflow": {"jobs/tracking.py", "jobs/model_registry.py", "jobs/serving_model.py"},
     "ray.job_submission": {"jobs/submit.py"},
+    "diffusers": {"rddm/nets/diffusers_unet.py"},
+    "onnxruntime": {"jobs/conversions/to_onnx.py"},
 }
 SOURCES = sorted(path for room in ("rddm", "pipelines", "jobs") for path in (REPOSITORY / room).rglob("*.py"))
 
