@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import builtins
 import json
 import logging
 import tempfile
 import warnings
-from collections.abc import Iterator, Sized
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -19,7 +18,7 @@ from jobs.conversions.publishing import refuse_existing, staged
 from rddm.bundle import Bundle, load_bundle
 from rddm.config import build_view
 from rddm.errors import ConfigError, ConversionError
-from rddm.nets import for_inference, official_layers
+from rddm.nets import for_inference
 from rddm.nets.base import Network
 
 TOLERANCE = 1e-4
@@ -100,7 +99,7 @@ def _exported(net: nn.Module, bundle: Bundle) -> Any:
     batch = torch.export.Dim("batch", min=1, max=_BATCH_MAX)
     height, width = (_sides(name, _multiple(bundle)) for name in ("height", "width"))
     try:
-        with _quiet(), _open_batch(), torch.no_grad():
+        with _quiet(), torch.no_grad():
             return torch.onnx.export(
                 net,
                 _sample(bundle, *_TRACED),
@@ -179,17 +178,3 @@ def _quiet() -> Iterator[None]:
     finally:
         for logger, level in zip(loggers, levels, strict=True):
             logger.setLevel(level)
-
-
-@contextmanager
-def _open_batch() -> Iterator[None]:
-    """While tracing, the official layers' `len` of a tensor is its symbolic batch: a plain number would fix it."""
-
-    def length(of: Sized) -> Any:
-        return of.shape[0] if isinstance(of, Tensor) else builtins.len(of)
-
-    vars(official_layers)["len"] = length
-    try:
-        yield
-    finally:
-        del vars(official_layers)["len"]

@@ -11,6 +11,7 @@ import torch
 from rddm.bundle import load_bundle, save_bundle
 from rddm.config import ModelConfig, NetworkConfig, SamplingConfig, ScheduleConfig, build_network, build_restorer, check
 from rddm.errors import BundleError, ConfigError
+from rddm.nets import for_inference
 from rddm.objectives import OBJECTIVES
 
 TINY = ModelConfig(
@@ -63,8 +64,10 @@ def test_a_bundle_restores_like_what_was_saved(tmp_path: Path) -> None:
     save_bundle(tmp_path / "bundle", config=TINY, net=net, card={"name": "test"})
     bundle = load_bundle(tmp_path / "bundle")
     image = torch.rand(1, 3, 16, 16)
-    expected = build_restorer(TINY, "pred_res", net).restore(image, seeds=[3])
-    assert torch.equal(bundle.restorer().restore(image, seeds=[3]), expected)
+    ready, as_trained = (build_restorer(TINY, "pred_res", each) for each in (for_inference(net), net))
+    restored = bundle.restorer().restore(image, seeds=[3])
+    assert torch.equal(restored, ready.restore(image, seeds=[3]))
+    torch.testing.assert_close(restored, as_trained.restore(image, seeds=[3]), atol=1e-6, rtol=0)
     assert bundle.config == TINY
     assert bundle.card["name"] == "test"
     assert len(bundle.weights_sha256) == 64
