@@ -14,13 +14,13 @@ from __future__ import annotations
 import argparse
 import copy
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import torch
 from checkouts import other_checkout
-from interleaved import Timing, interleave, machine, speedup
+from interleaved import interleave, machine, report
 from plain_unet import plain_form
 from torch import Tensor, nn
 
@@ -57,7 +57,7 @@ def forward(net: nn.Module, options: argparse.Namespace) -> dict[str, float]:
             differences.append((sides["ours"](x, time) - sides["plain"](x, time)).abs().max().item())
             calls = {name: _call(side, x, time) for name, side in sides.items()}
             timings = interleave(calls, repeats=_repeats(size, options))
-        results[f"speedup_{size}"] = _report(f"forward {size} px", timings)
+        results[f"speedup_{size}"] = report(f"forward {size} px", timings)
     results["max_abs_diff"] = max(differences)
     print(f"largest difference of the outputs: {results['max_abs_diff']:.1e}")
     return results
@@ -72,14 +72,7 @@ def training(net: nn.Module, options: argparse.Namespace) -> dict[str, float]:
         "ours, same Adam": _training_step(_channels_last(net), x, time, fused=False),
     }
     timings = interleave(steps, repeats=_repeats(TRAINING_SIZE, options), warmup=2)
-    return {f"train_step_speedup_{TRAINING_SIZE}": _report(f"training {TRAINING_SIZE} px", timings)}
-
-
-def _report(title: str, timings: Mapping[str, Timing]) -> float:
-    """Print each side, and return how many times as fast ours is."""
-    for name, timing in timings.items():
-        print(f"{title:<16} {name:<16} {timing!s:<32} {speedup(timings, slow='plain', fast=name):.2f}x")
-    return round(speedup(timings, slow="plain", fast="ours"), 4)
+    return {f"train_step_speedup_{TRAINING_SIZE}": report(f"training {TRAINING_SIZE} px", timings)}
 
 
 def _call(net: nn.Module, x: Tensor, time: Tensor) -> Callable[[], object]:

@@ -13,13 +13,13 @@ from __future__ import annotations
 import argparse
 import copy
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from pathlib import Path
 
 import torch
 from bench_network import FULL, QUICK
 from checkouts import other_checkout
-from interleaved import Timing, interleave, machine, speedup
+from interleaved import interleave, machine, report
 from plain_unet import plain_form
 from torch import Tensor, nn
 
@@ -75,7 +75,7 @@ def sampling(config: ModelConfig, net: nn.Module, options: argparse.Namespace) -
             differences.append((sides["ours"](x) - sides["plain"](x)).abs().max().item())
             calls = {name: _call(side, x) for name, side in sides.items()}
             timings = interleave(calls, repeats=2 if options.quick else REPEATS[size])
-        results[f"speedup_{size}"] = _report(f"restore {size} px", timings)
+        results[f"speedup_{size}"] = report(f"restore {size} px", timings)
     results["max_abs_diff"] = max(differences)
     print(f"largest difference of the pictures, in [0, 1]: {results['max_abs_diff']:.1e}")
     return results
@@ -118,7 +118,7 @@ def training(config: ModelConfig, net: nn.Module, options: argparse.Namespace) -
         ),
     }
     timings = interleave(steps, repeats=2 if options.quick else REPEATS[TRAINING_SIZE], warmup=2)
-    return {f"train_step_speedup_{TRAINING_SIZE}": _report(f"update {TRAINING_SIZE} px", timings)}
+    return {f"train_step_speedup_{TRAINING_SIZE}": report(f"update {TRAINING_SIZE} px", timings)}
 
 
 def _update(net: nn.Module, config: ModelConfig, size: int, *, fused: bool) -> Callable[[], object]:
@@ -151,12 +151,6 @@ def _restored_by(checkout: Path, config: ModelConfig, net: nn.Module) -> Callabl
 
 def _call(side: Callable[[Tensor], Tensor], x: Tensor) -> Callable[[], object]:
     return lambda: side(x)
-
-
-def _report(title: str, timings: Mapping[str, Timing]) -> float:
-    for name, timing in timings.items():
-        print(f"{title:<16} {name:<8} {timing!s:<34} {speedup(timings, slow='plain', fast=name):.2f}x")
-    return round(speedup(timings, slow="plain", fast="ours"), 4)
 
 
 def _options() -> argparse.Namespace:

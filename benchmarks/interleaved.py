@@ -59,6 +59,13 @@ def speedup(timings: Mapping[str, Timing], *, slow: str, fast: str) -> float:
     return statistics.median(before / after for before, after in pairs)
 
 
+def report(title: str, timings: Mapping[str, Timing]) -> float:
+    """Print each side's figures, and return how many times as fast `ours` is as `plain`."""
+    for name, timing in timings.items():
+        print(f"{title:<16} {name:<16} {timing!s:<34} {speedup(timings, slow='plain', fast=name):.2f}x")
+    return round(speedup(timings, slow="plain", fast="ours"), 4)
+
+
 def machine() -> str:
     """Processor, threads in use and torch's version, for the head of a result."""
     return f"{_processor()}, {torch.get_num_threads()} threads, torch {torch.__version__}"
