@@ -5,7 +5,8 @@
     ├── DataError                    1   images, data sets and archives
     │   ├── EmptyDatasetError
     │   ├── UnreadableImageError
-    │   └── TooManyQuarantinedError
+    │   ├── TooManyQuarantinedError
+    │   └── StorageUnreachableError  5
     ├── BundleError                  1   a model on disk is damaged or of another version
     ├── ConversionError              1   a model has no counterpart in another project's form
     ├── TrainingError                1
@@ -51,6 +52,12 @@ class UnreadableImageError(DataError):
 
 class TooManyQuarantinedError(DataError):
     """More of the input is bad than the config allows."""
+
+
+class StorageUnreachableError(DataError):
+    """The server of a bucket does not answer, or keeps failing."""
+
+    exit_code = 5
 
 
 class BundleError(RDDMError):

@@ -1,50 +1,13 @@
 from __future__ import annotations
 
 import re
-from pathlib import Path
 
 import pytest
 
-from pipelines import storage
 from pipelines.manifest import DatasetManifest, Shard, fingerprint
 from pipelines.report import ReportImage, preview, render
 from rddm.errors import DataError
 from tests.unit.pipelines.pictures import photograph
-
-
-def test_a_file_appears_whole_and_is_not_overwritten(tmp_path: Path) -> None:
-    place = str(tmp_path / "deep" / "file.bin")
-    storage.publish_bytes(place, b"first")
-    with pytest.raises(DataError, match="exists already; nothing is overwritten"):
-        storage.publish_bytes(place, b"second")
-    assert storage.read_bytes(place) == b"first"
-    storage.publish_bytes(place, b"second", overwrite=True)
-    assert storage.read_bytes(place) == b"second"
-    assert [path.name for path in (tmp_path / "deep").iterdir()] == ["file.bin"]
-
-
-def test_a_failed_write_leaves_nothing_under_the_name(tmp_path: Path) -> None:
-    (tmp_path / "file").write_bytes(b"")
-    with pytest.raises(DataError, match="Nothing stands under its name"):
-        storage.publish_bytes(str(tmp_path / "file" / "below.bin"), b"data")
-    with pytest.raises(DataError, match="Nothing stands under its name"):
-        storage.publish_bytes("/dev/full/x", b"data")
-    assert [path.name for path in tmp_path.iterdir()] == ["file"]
-
-
-def test_listing_is_sorted_and_relative(tmp_path: Path) -> None:
-    for name in ("b/2", "a", "b/1"):
-        storage.publish_bytes(str(tmp_path / name), b"")
-    assert storage.list_files(str(tmp_path)) == ["a", "b/1", "b/2"]
-    assert storage.list_files(str(tmp_path / "a")) == ["a"]
-    with pytest.raises(DataError, match="does not exist"):
-        storage.list_files(str(tmp_path / "missing"))
-
-
-@pytest.mark.parametrize("uri", ["nosuchscheme://x/y", "missing-file"])
-def test_what_cannot_be_read_is_named(uri: str) -> None:
-    with pytest.raises(DataError, match=uri):
-        storage.read_bytes(uri)
 
 
 def test_a_manifest_survives_and_another_version_is_refused() -> None:
