@@ -29,7 +29,7 @@ from pipelines.members import Member, list_members, read_member
 from pipelines.ops.codec import DecodedImage, decode_image, encode_image
 from pipelines.ops.restore import PixelRestorer, restore_image
 from pipelines.report import ReportImage, preview, render
-from rddm.errors import DataError
+from rddm.errors import DataError, StorageUnreachableError
 
 ARCHIVE, MANIFEST, TABLE, REPORT, QUARANTINE = (
     "restored.zip",
@@ -115,6 +115,8 @@ class RestoreMembers:
         before = after = b""
         try:
             restored = self._restore(member)
+        except StorageUnreachableError:
+            raise  # no fault of the picture
         except DataError as error:
             result = ManifestRow(name=member.name, status=QUARANTINED, reason=str(error), model_uri=self._model_uri)
         else:

@@ -131,7 +131,7 @@ def test_what_is_no_file_in_a_folder_is_named_and_not_waited_for(tmp_path: Path)
     (tmp_path / "round").symlink_to(tmp_path)
     (tmp_path / "whole.png").write_bytes(b"1")
     listing = list_members(str(tmp_path), ArchiveConfig())
-    outcomes = {}
+    outcomes = {record.name: f"{record.name}: {record.reason}" for record in listing.quarantined}
     for member in listing.members:
         try:
             outcomes[member.name] = read_member(str(tmp_path), member, ArchiveConfig()).decode()
