@@ -1,107 +1,150 @@
-"""Where picture pairs come from: each kind of source lists its pairs; pairing is a join on keys."""
+"""Where picture pairs come from: each kind of source lists its pairs without opening a picture."""
 
 from __future__ import annotations
 
-import hashlib
 import importlib.util
-import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from pipelines import storage
+from pipelines import pair_list, storage
 from pipelines.config import PreprocessConfig, SourceConfig
-from pipelines.manifest import Quarantined, set_misnamed_aside
+from pipelines.containers import Limits, SourceFile, container_kind, list_container, prepared
+from pipelines.layouts import resolve, suggest_layout
+from pipelines.manifest import Quarantined
+from pipelines.pairing import Joined, SourcePair, couple, held_out, join, without_collection
 from pipelines.schema import SPLITS, TEST, TRAIN, VAL
 from rddm.errors import ConfigError, DataError, EmptyDatasetError
 from rddm.registry import Registry
 
-EXTENSIONS = "png|jpg|jpeg|tif|tiff|webp|bmp"
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class SourcePair:
-    """A degraded picture and its clean original, not yet opened.
-
-    Attributes:
-        key: Unique among the pairs.
-        split: `train`, `val` or `test`.
-        degraded: Path below the root, or None where the degradation is made here.
-        clean: Path below the root.
-        root: URI of the root.
-    """
-
-    key: str
-    split: str
-    degraded: str | None
-    clean: str
-    root: str
-
 
 @dataclass(frozen=True, slots=True)
 class Found:
-    """What a source holds: pairs by split and key, and the pictures that have no partner."""
+    """What a source holds.
+
+    Attributes:
+        pairs: By split and key.
+        quarantined: Files that were set aside, and why.
+        root: The container that the pairs' files are read from; of a compressed archive, its unpacked copy.
+        unmatched: Names of pictures that fit no template, sorted.
+        listed: All files that may be opened; empty where nothing is listed.
+    """
 
     pairs: tuple[SourcePair, ...]
     quarantined: tuple[Quarantined, ...] = ()
+    root: str = ""
+    unmatched: tuple[str, ...] = ()
+    listed: tuple[SourceFile, ...] = ()
 
 
-Source = Callable[[SourceConfig], Found]
+Source = Callable[[PreprocessConfig, str], Found]
 SOURCES: Registry[Source] = Registry("source")
+"""What finds the pairs of a resolved config; the second argument is a folder or prefix for what must be unpacked."""
 
 
-def find_pairs(config: PreprocessConfig) -> Found:
-    """List the pairs of a source, sorted, with a validation split.
+def find_pairs(config: PreprocessConfig, *, scratch_uri: str) -> Found:
+    """List the pairs of a source by split and key, with a validation split.
+
+    Args:
+        config: Of the data set; its layout fills what the source's section leaves out.
+        scratch_uri: A folder or prefix that every reader reaches; a compressed tar archive is unpacked there.
 
     Raises:
-        ConfigError: The kind of source is unknown, or a template is wrong.
-        DataError: The root does not exist.
+        ConfigError: The kind of source or its layout is unknown, or a template is wrong.
+        DataError: The root does not exist, or is damaged.
         EmptyDatasetError: There is no pair.
     """
-    found = SOURCES[config.source.kind](config.source)
+    found = survey(config, scratch_uri=scratch_uri)
     if not found.pairs:
-        orphans = f"; {len(found.quarantined)} pictures have no partner" if found.quarantined else ""
-        raise EmptyDatasetError(
-            f"No pair below {config.source.root or config.source.kind!r}{orphans}; expected pictures that match "
-            f"{config.source.degraded!r} and {config.source.clean!r}. Set data.source.root and the templates."
-        )
-    pairs = _with_validation(found.pairs, config.source.val_share)
-    return Found(tuple(sorted(pairs, key=lambda pair: (SPLITS.index(pair.split), pair.key))), found.quarantined)
+        raise EmptyDatasetError(_why_empty(resolve(config.source), found))
+    return found
+
+
+def survey(config: PreprocessConfig, *, scratch_uri: str) -> Found:
+    """What `find_pairs` finds, even if that is no pair.
+
+    Raises:
+        ConfigError: The kind of source or its layout is unknown, or a template is wrong.
+        DataError: The root does not exist, or is damaged.
+    """
+    source = resolve(config.source)
+    found = SOURCES[source.kind](replace(config, source=source), scratch_uri)
+    if source.unpaired:  # its two sides were split each by itself
+        return found
+    with without_collection():
+        return replace(found, pairs=tuple(with_validation(found.pairs, source.val_share)))
+
+
+def _why_empty(source: SourceConfig, found: Found) -> str:
+    """What was found instead of pairs, and what to do."""
+    words = [f"No pair below {source.root or source.pairs_uri or source.kind}"]
+    if found.quarantined:
+        first = found.quarantined[0]
+        words[0] += f"; {len(found.quarantined)} pictures have no partner, such as {first.name}: {first.reason}"
+    templates = " and ".join(repr(text) for text in (source.degraded, source.clean, source.mask) if text)
+    if templates:
+        words.append(f"Expected pictures that match {templates}")
+    if found.unmatched:
+        words.append(f"{len(found.unmatched)} pictures match nothing, such as {', '.join(found.unmatched[:3])}")
+    remedy = "Set data.source.root and the templates"
+    for layout, pairs, below in suggest_layout(found.listed, limit=1):
+        root = f" and data.source.root to {storage.join(source.root, below)}" if below else ""
+        remedy = f"The layout {layout} finds {pairs} pairs: set data.source.layout to it{root}, without templates"
+    return ". ".join([*words, remedy]) + "."
+
+
+def with_validation(pairs: Sequence[SourcePair], share: float) -> list[SourcePair]:
+    """Move a share of the training pairs to the validation split where there is none, and sort all.
+
+    Which ones is decided by the hashes of their keys. Pairs that share a clean picture, or what the field `{scene}`
+    holds, move together, so that nothing seen in training is validated on.
+    """
+    if not share or any(pair.split == VAL for pair in pairs):
+        return list(pairs)
+    first: dict[str, str] = {}
+    for pair in (pair for pair in pairs if pair.split == TRAIN):
+        group = _group(pair)
+        first[group] = min(first.get(group, pair.key), pair.key)
+    moved = held_out(first.values(), share)
+    split = [_to_validation(pair) if pair.split == TRAIN and first[_group(pair)] in moved else pair for pair in pairs]
+    return sorted(split, key=lambda pair: (SPLITS.index(pair.split), pair.key))
+
+
+def _group(pair: SourcePair) -> str:
+    return pair.tags.get("scene") or pair.clean.path
+
+
+def _to_validation(pair: SourcePair) -> SourcePair:
+    return replace(pair, split=VAL, key=f"{VAL}/{pair.key.removeprefix(TRAIN + '/')}")
 
 
 @SOURCES.register("paired_folders")
-def paired_folders(config: SourceConfig) -> Found:
-    """Two templates below a root; pictures pair where split and key agree, whatever their extensions."""
-    files, misnamed = set_misnamed_aside(_files_below(config))
-    sides = [_matches(template, files, config.split_names) for template in (config.degraded, config.clean)]
-    degraded, clean = sides
-    pairs = tuple(
-        SourcePair(
-            key=f"{split}/{key}", split=split, degraded=degraded[split, key], clean=clean[split, key], root=config.root
-        )
-        for split, key in degraded.keys() & clean.keys()
-    )
-    orphans = [
-        Quarantined(
-            name=path,
-            found="it has no partner",
-            expected=f"a picture of the same key at {template}",
-            remedy="add the partner or leave it out",
-        )
-        for side, other, template in ((degraded, clean, config.clean), (clean, degraded, config.degraded))
-        for name, path in side.items()
-        if name not in other
-    ]
-    return Found(pairs, tuple(sorted([*orphans, *misnamed], key=lambda record: record.name)))
+def paired_folders(config: PreprocessConfig, scratch_uri: str) -> Found:
+    """Templates below a root, which may be an archive; pictures pair where split and key agree."""
+    return _from_listing(config, scratch_uri, join)
 
 
 @SOURCES.register("clean_folder")
-def clean_folder(config: SourceConfig) -> Found:
-    """One template of clean pictures; `data.degrade` makes their partners."""
-    files, misnamed = set_misnamed_aside(_files_below(config))
-    clean = _matches(config.clean, files, config.split_names)
-    pairs = tuple(_to_degrade(split, key, path, config.root) for (split, key), path in clean.items())
-    return Found(pairs, tuple(misnamed))
+def clean_folder(config: PreprocessConfig, scratch_uri: str) -> Found:
+    """One template of clean pictures, and perhaps one of masks; `data.degrade` makes their partners."""
+    return _from_listing(config, scratch_uri, lambda files, source: join(files, replace(source, degraded="")))
+
+
+@SOURCES.register("unpaired_folders")
+def unpaired_folders(config: PreprocessConfig, scratch_uri: str) -> Found:
+    """Two templates of pictures that have nothing to do with each other."""
+    return _from_listing(config, scratch_uri, couple)
+
+
+@SOURCES.register("pair_list")
+def pair_list_source(config: PreprocessConfig, scratch_uri: str) -> Found:
+    """A CSV file of pairs; paths in it are below the root, or below the folder that it lies in."""
+    source, limits = config.source, Limits.of(config)
+    root = prepared(source.root or source.pairs_uri.rpartition("/")[0] or ".", scratch_uri, limits)
+    # A member of a tar archive is read at its offset, which the listing knows; others need no more than their names.
+    listed = list_container(root, limits).files if container_kind(root) == "tar" else ()
+    joined = pair_list.paired_by_list(source, root=root, listed={file.path: file for file in listed})
+    return Found(joined.pairs, joined.quarantined, root=root)
 
 
 _PHOTOGRAPHS: Mapping[str, tuple[str, str]] = {
@@ -122,15 +165,14 @@ _PHOTOGRAPHS: Mapping[str, tuple[str, str]] = {
 
 
 @SOURCES.register("sample_photographs")
-def sample_photographs(config: SourceConfig) -> Found:
+def sample_photographs(config: PreprocessConfig, scratch_uri: str) -> Found:
     """The colour photographs inside the scikit-image, scikit-learn and matplotlib packages."""
-    return Found(
-        tuple(_to_degrade(split, key, path, _package_root(path)) for key, (split, path) in _PHOTOGRAPHS.items())
-    )
-
-
-def _to_degrade(split: str, key: str, path: str, root: str) -> SourcePair:
-    return SourcePair(key=f"{split}/{key}", split=split, degraded=None, clean=path, root=root)
+    del config, scratch_uri
+    pairs = [
+        SourcePair(key=f"{split}/{key}", split=split, root=_package_root(path), degraded=None, clean=SourceFile(path))
+        for key, (split, path) in _PHOTOGRAPHS.items()
+    ]
+    return Found(tuple(sorted(pairs, key=lambda pair: (SPLITS.index(pair.split), pair.key))))
 
 
 def _package_root(path: str) -> str:
@@ -146,66 +188,15 @@ def _package_root(path: str) -> str:
     return str(root)
 
 
-def _files_below(config: SourceConfig) -> list[str]:
-    if not config.root:
-        raise ConfigError(f"data.source.root is empty; a {config.kind!r} source needs the folder to look in")
-    return storage.list_files(config.root)
-
-
-def _matches(template: str, files: list[str], split_names: Mapping[str, str]) -> dict[tuple[str, str], str]:
-    """Paths by (split, key)."""
-    pattern = _pattern(template)
-    matched: dict[tuple[str, str], str] = {}
-    for path in files:
-        if match := pattern.fullmatch(path):
-            fields = match.groupdict()
-            name = (_split(fields.get("split") or TRAIN, split_names), fields["key"])
-            if name in matched:
-                raise DataError(f"{matched[name]} and {path} both have the key {name[1]!r}; rename one of them")
-            matched[name] = path
-    return matched
-
-
-def _pattern(template: str) -> re.Pattern[str]:
-    if "{key}" not in template:
-        raise ConfigError(
-            f"the template {template!r} has no {{key}}; expected something like {{split}}/low/{{key}}.{{ext}}"
-        )
-    groups = {"split": r"(?P<split>[^/]+)", "key": r"(?P<key>[^/]+)", "ext": f"(?i:{EXTENSIONS})"}
-    parts = re.split(r"\{(\w+)\}", template)
-    unknown = [name for name in parts[1::2] if name not in groups]
-    if unknown:
-        raise ConfigError(f"the template {template!r} has an unknown field {unknown[0]!r}; one of: {', '.join(groups)}")
-    seen: set[str] = set()
-    pieces = []
-    for index, part in enumerate(parts):
-        if index % 2 == 0:
-            pieces.append(re.escape(part))
-        else:
-            pieces.append(f"(?P={part})" if part in seen and part != "ext" else groups[part])
-            seen.add(part)
-    return re.compile("".join(pieces))
-
-
-def _split(name: str, split_names: Mapping[str, str]) -> str:
-    split = split_names.get(name, name)
-    if split not in SPLITS:
-        raise ConfigError(
-            f"the split folder {name!r} is none of {', '.join(SPLITS)}; name it in data.source.split_names"
-        )
-    return split
-
-
-def _with_validation(pairs: tuple[SourcePair, ...], share: float) -> list[SourcePair]:
-    """Move a share of the training pairs, chosen by the hash of their keys, where there is no validation split."""
-    train = [pair for pair in pairs if pair.split == TRAIN]
-    if any(pair.split == VAL for pair in pairs) or not share or len(train) < 2:
-        return list(pairs)
-    by_hash = sorted(train, key=lambda pair: hashlib.sha256(pair.key.encode()).digest())
-    moved = {pair.key for pair in by_hash[: max(1, round(share * len(train)))]}
-    return [
-        replace(pair, split=VAL, key=f"{VAL}/{pair.key.removeprefix(TRAIN + '/')}")
-        if pair.split == TRAIN and pair.key in moved
-        else pair
-        for pair in pairs
-    ]
+def _from_listing(
+    config: PreprocessConfig, scratch_uri: str, pairing: Callable[[Sequence[SourceFile], SourceConfig], Joined]
+) -> Found:
+    """List a container and pair its files."""
+    source, limits = config.source, Limits.of(config)
+    if not source.root:
+        raise ConfigError(f"data.source.root is empty; a {source.kind!r} source needs the folder to look in")
+    root = prepared(source.root, scratch_uri, limits)
+    listing = list_container(root, limits, shown=source.root)
+    joined = pairing(listing.files, replace(source, root=root))
+    quarantined = sorted([*joined.quarantined, *listing.quarantined], key=lambda record: record.name)
+    return Found(joined.pairs, tuple(quarantined), root=root, unmatched=joined.unmatched, listed=listing.files)
