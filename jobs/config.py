@@ -61,6 +61,7 @@ class TrainConfig:
         threads_per_worker: Threads that torch uses in a CPU worker.
         steps: Optimiser updates.
         global_batch: Pairs in one update, over all workers; a multiple of `num_workers` times `accumulate`.
+        loader_processes: Processes of each worker that read and crop ahead; 0 reads between two updates.
         accumulate: Micro-batches of each worker in one update, one after the other.
         crop_px: Side of the random square crop, in pixels.
         learning_rate: Peak of the schedule.
@@ -85,6 +86,7 @@ class TrainConfig:
     threads_per_worker: int = 1
     steps: int = 1000
     global_batch: int = 8
+    loader_processes: int = 0
     accumulate: int = 1
     crop_px: int = 96
     learning_rate: float = 8e-5

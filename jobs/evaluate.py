@@ -22,7 +22,8 @@ from jobs.terminal import Terminal
 from jobs.workspace import Workspace, timestamp, tracking_uri
 from pipelines import storage
 from pipelines.graphs import actor_options, told_plainly
-from pipelines.shards import PairShards, read_dataset_manifest
+from pipelines.manifest import read_manifest
+from pipelines.shards import PairShards
 from rddm.errors import EmptyDatasetError
 from rddm.frechet import FEATURE_EXTRACTORS, frechet_distance
 
@@ -79,7 +80,7 @@ class ScorePairs:
         """`index` of a pair -> its key, its figures as JSON, and the features of patches of all three pictures."""
         index = int(row["index"])
         key = self._pairs.keys[index]
-        scored = restore_and_score(self._restorer, key, *self._pairs.pair(index), seed=self._seed)
+        scored = restore_and_score(self._restorer, key, self._pairs.pictures(index), seed=self._seed)
         features = [self._extractor(_patches(picture, self._patch_px)).numpy() for picture in scored.pictures]
         return {
             "key": scored.key,
@@ -100,7 +101,7 @@ def run(config: RunConfig, terminal: Terminal, *, version: int | None = None) ->
     registry = ModelRegistry(tracking_uri(config))
     target = _target(registry, config, version)
     dataset_uri = Workspace.of(config).dataset_uri
-    fingerprint = read_dataset_manifest(dataset_uri).fingerprint
+    fingerprint = read_manifest(dataset_uri).fingerprint
     with (
         ray_session(config.cluster),
         terminal.progress(f"evaluate {target.uri}") as advance,

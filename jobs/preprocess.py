@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from tempfile import TemporaryDirectory
 from typing import Any
 
 from jobs.cluster import ray_session
@@ -20,12 +21,13 @@ def run(config: RunConfig, terminal: Terminal) -> PreprocessReport:
         ClusterUnreachableError: Ray did not start or does not answer.
     """
     with ray_session(config.cluster), terminal.progress("preprocess") as advance:
-        return preprocess(config.data, Workspace.of(config).dataset_uri, progress=advance)
+        return preprocess(config.data, Workspace.of(config).dataset_uri, title=config.name, progress=advance)
 
 
 def plan(config: RunConfig, terminal: Terminal) -> dict[str, Any]:
     """Find the pairs, and write nothing."""
-    found = find_pairs(config.data)
+    with TemporaryDirectory(prefix="rddm-dry-run-") as scratch:
+        found = find_pairs(config.data, scratch_uri=scratch)
     splits = sorted({pair.split for pair in found.pairs})
     return {
         "pairs": {split: sum(pair.split == split for pair in found.pairs) for split in splits},

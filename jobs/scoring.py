@@ -19,6 +19,7 @@ from rddm.tasks import Sample
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
+    from pipelines.shards import Pictures
     from rddm.restorer import Restorer
 
 _COLUMN_PX = 320
@@ -54,8 +55,7 @@ def score(key: str, x_input: NDArray[Any], restored: NDArray[Any], clean: NDArra
 def restore_and_score(
     restorer: Restorer,
     key: str,
-    degraded: NDArray[Any],
-    clean: NDArray[Any],
+    pictures: Pictures,
     *,
     seed: int,
     device: torch.device | None = None,
@@ -64,8 +64,10 @@ def restore_and_score(
 
     Where the task has no truth to compare with, such as generation, there are pictures and no figures.
     """
+    degraded, clean = pictures.degraded, pictures.clean
     pair = [to_signed(from_pixels(torch.from_numpy(np.array(pixels)))) for pixels in (clean, degraded)]
-    sample = restorer.task.sample(Sample(*pair), keyed_generator(seed, "scored", key))
+    given = None if pictures.mask is None else from_pixels(torch.from_numpy(np.array(pictures.mask))[..., None])
+    sample = restorer.task.sample(Sample(*pair, given), keyed_generator(seed, "scored", key))
     x_input = to_unit(sample.x_input)
     mask = None if sample.mask is None else sample.mask[None].to(device)
     restored = restorer.restore(x_input[None].to(device), seeds=[keyed_seed(seed, key)], mask=mask)[0].cpu()

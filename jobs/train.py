@@ -19,10 +19,11 @@ from jobs.terminal import Terminal
 from jobs.workspace import Workspace, timestamp, tracking_uri
 from pipelines import storage
 from pipelines.graphs import root_cause
-from pipelines.shards import PairShards, read_dataset_manifest
+from pipelines.manifest import DatasetManifest, read_manifest
+from pipelines.shards import PairShards
 from rddm.bundle import Bundle, load_bundle
 from rddm.config import build_network, build_schedule
-from rddm.errors import ConfigError, TrainingError
+from rddm.errors import ConfigError, DataError, TrainingError
 from rddm.tasks import TASKS
 
 _RUN_FILE = "run.json"
@@ -74,7 +75,8 @@ def run(config: RunConfig, terminal: Terminal, *, resume: str | None = None) -> 
     started = time.monotonic()
     _check(config)
     dataset_uri = Workspace.of(config).dataset_uri
-    manifest = read_dataset_manifest(dataset_uri)
+    manifest = read_manifest(dataset_uri)
+    _check_masks(config, manifest)
     uri = tracking_uri(config)
     run_name, run_id = _resumed(config, resume) if resume else _started(config, uri)
     terminal.say(f"Training {run_name}; MLflow run {run_id} at {uri}")
@@ -106,6 +108,7 @@ def plan(config: RunConfig, terminal: Terminal, *, resume: str | None = None) ->
     """Check the config against the data set, count parameters, and train nothing."""
     _check(config)
     dataset_uri = Workspace.of(config).dataset_uri
+    _check_masks(config, read_manifest(dataset_uri))
     pairs = len(PairShards(dataset_uri, "train"))
     name = "pred_res" if config.model.objective == "auto" else config.model.objective
     parameters = sum(p.numel() for p in build_network(config.model, name).parameters())
@@ -130,13 +133,16 @@ def _check(config: RunConfig) -> None:
             f"train.global_batch is {train.global_batch}; expected a multiple of num_workers ({train.num_workers}) "
             f"times accumulate ({train.accumulate})"
         )
-    if TASKS[config.model.task].needs_mask:
-        raise ConfigError(
-            f"model.task is {config.model.task!r}, and data sets hold no masks yet; train it from Python "
-            "(rddm.training.training_loss), or choose another task"
-        )
     if train.steps < 1:
         raise ConfigError(f"train.steps is {train.steps}; expected 1 or more")
+
+
+def _check_masks(config: RunConfig, manifest: DatasetManifest) -> None:
+    if TASKS[config.model.task].needs_mask and not manifest.has_masks:
+        raise DataError(
+            f"model.task is {config.model.task!r}, and not every pair of the data set {manifest.title!r} has a mask; "
+            "name their template in data.source.mask and make the data set again, or choose another task"
+        )
 
 
 def _started(config: RunConfig, uri: str) -> tuple[str, str]:

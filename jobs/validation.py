@@ -43,7 +43,7 @@ class Validation:
     def score(self, restorer: Restorer, device: torch.device) -> Scores:
         """Restore and score every pair; all workers must call this together."""
         mine = [
-            restore_and_score(restorer, self._pairs.keys[i], *self._pairs.pair(i), seed=self._seed, device=device)
+            restore_and_score(restorer, self._pairs.keys[i], self._pairs.pictures(i), seed=self._seed, device=device)
             for i in range(self._rank, len(self._pairs), self._world_size)
         ]
         scored = sorted(self._gather(mine), key=lambda pair: pair.key)

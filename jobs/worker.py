@@ -16,7 +16,8 @@ from torch import Tensor
 from jobs import checkpoints, config_file
 from jobs.config import RunConfig
 from jobs.tracking import MlflowTracker, NullTracker, Tracker
-from pipelines.shards import KeyedBatchSampler, PairShards, Position, TrainingPairs
+from pipelines.shards import PairShards
+from pipelines.training_pairs import KeyedBatchSampler, PixelBatch, TrainingPairs, training_loader
 from rddm.bundle import save_bundle
 from rddm.config import build_schedule
 from rddm.keyed import keyed_generator
@@ -131,8 +132,11 @@ class Worker:
             start_step=start,
             num_steps=stop - start,
         )
-        for step, positions in enumerate(sampler, start):
-            yield self._batch(pairs, positions, seed, phase, step)
+        loader = training_loader(
+            pairs, sampler, num_workers=train.loader_processes, pin_memory=self.device.type == "cuda"
+        )
+        for step, pixels in enumerate(loader, start):
+            yield self._batch(pixels, seed, phase, step)
 
     def last_checkpoint(self) -> dict[str, Any]:
         """The state of the last checkpoint, or nothing.
@@ -163,19 +167,21 @@ class Worker:
                 save_bundle(Path(folder) / "bundle", config=final.config, net=final.net, card=final.card)
             ray.train.report(metrics, checkpoint=ray.train.Checkpoint.from_directory(folder))
 
-    def _batch(self, pairs: TrainingPairs, positions: list[Position], seed: int, phase: str, step: int) -> Batch:
+    def _batch(self, pixels: PixelBatch, seed: int, phase: str, step: int) -> Batch:
+        """Draw each sample's time and noise, and make of it what the task wants."""
         samples, times, noises = [], [], []
-        for position in positions:
-            row = pairs[position]
-            generator = keyed_generator(seed, phase, step, position[1], row["key"])
+        x_inputs, x_starts, masks = pixels.images()
+        for place, (key, visit) in enumerate(zip(pixels.keys, pixels.visits, strict=True)):
+            generator = keyed_generator(seed, phase, step, visit, key)
             times.append(torch.randint(1, self.schedule.num_train_timesteps + 1, (), generator=generator))
-            noises.append(torch.randn(row["x_start"].shape, generator=generator))
-            samples.append(self.task.sample(Sample(row["x_start"], row["x_input"]), generator))
-        masks = [sample.mask for sample in samples if sample.mask is not None]
+            noises.append(torch.randn(x_starts[place].shape, generator=generator))
+            mask = None if masks is None else masks[place]
+            samples.append(self.task.sample(Sample(x_starts[place], x_inputs[place], mask), generator))
+        drawn = [sample.mask for sample in samples if sample.mask is not None]
         return Batch(
             x_start=torch.stack([sample.x_start for sample in samples]).to(self.device),
             x_input=torch.stack([sample.x_input for sample in samples]).to(self.device),
             t=torch.stack(times).to(self.device),
             noise=torch.stack(noises).to(self.device),
-            mask=torch.stack(masks).to(self.device) if masks else None,
+            mask=torch.stack(drawn).to(self.device) if drawn else None,
         )

@@ -10,7 +10,7 @@ import ray.data
 from ray.data.exceptions import SystemException, UserCodeException
 from ray.exceptions import RayError
 
-from rddm.errors import ClusterError, RDDMError
+from rddm.errors import ClusterError, RDDMError, StorageUnreachableError
 
 
 def actor_options(num_actors: int, *, num_cpus: float = 1) -> dict[str, Any]:
@@ -29,14 +29,17 @@ def told_plainly(what: str) -> Iterator[None]:
         what: What was being done, for the message.
 
     Raises:
-        ClusterError: Workers failed; an error of our own that a worker raised is named in it.
+        StorageUnreachableError: A worker found that the storage does not answer.
+        ClusterError: Workers failed in another way; an error of our own that a worker raised is named in it.
     """
     try:
         yield
     except RDDMError:
         raise
     except (RayError, UserCodeException, SystemException) as error:
-        raise ClusterError(f"{what} failed in a worker: {root_cause(error)}") from error
+        if "StorageUnreachableError:" in (cause := root_cause(error)):
+            raise StorageUnreachableError(cause.partition("StorageUnreachableError:")[2].strip()) from error
+        raise ClusterError(f"{what} failed in a worker: {cause}") from error
 
 
 def root_cause(error: BaseException) -> str:

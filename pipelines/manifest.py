@@ -8,10 +8,10 @@ from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from pipelines import storage
+from pipelines import schema, storage
 from rddm.errors import DataError
 
-SCHEMA_VERSION = 1
+MANIFEST, INDEX = "manifest.json", "index.parquet"
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -57,6 +57,7 @@ class Shard:
     path: str
     split: str
     rows: int
+    num_bytes: int
     sha256: str
 
 
@@ -65,26 +66,36 @@ class DatasetManifest:
     """What a data set is; it is written last, so a data set without it is not finished.
 
     Attributes:
-        schema_version: Version of this record and of the table.
+        schema_version: Version of this record and of the tables.
+        title: Name of the data set.
         fingerprint: SHA-256 over the shards' hashes: equal for equal content.
         rows: Rows of each split.
+        pictures: Picture pairs of each split; a pair that is cut into patches has several rows.
+        has_masks: Whether every row has a mask.
         shards: The files, in order.
+        index_sha256: Of the table that says where each row lies.
         num_quarantined: Inputs that were set aside.
+        statistics: Means over the pairs of each split, by split and name.
         config: The resolved config that made it.
         versions: Packages that made it.
     """
 
     schema_version: int
+    title: str
     fingerprint: str
     rows: dict[str, int]
+    pictures: dict[str, int]
+    has_masks: bool
     shards: tuple[Shard, ...]
+    index_sha256: str
     num_quarantined: int
+    statistics: dict[str, dict[str, float]]
     config: dict[str, Any]
     versions: dict[str, str]
 
     def to_json(self) -> bytes:
         """The record as a file's content."""
-        return json.dumps(asdict(self), indent=2).encode()
+        return json.dumps(asdict(self), indent=2, ensure_ascii=False).encode()
 
     @classmethod
     def from_json(cls, data: bytes, *, where: str) -> DatasetManifest:
@@ -96,11 +107,26 @@ class DatasetManifest:
         try:
             values = json.loads(data)
             version = values["schema_version"]
-            if version != SCHEMA_VERSION:
-                raise DataError(f"{where} has schema version {version}; this release reads {SCHEMA_VERSION}")
+            if version != schema.VERSION:
+                raise DataError(
+                    f"{where} has schema version {version}; this release reads {schema.VERSION}; "
+                    "make the data set again with `rddm preprocess`"
+                )
             return cls(**{**values, "shards": tuple(Shard(**shard) for shard in values["shards"])})
         except (ValueError, KeyError, TypeError) as error:
             raise DataError(f"{where} is no data set's manifest ({error}); run `rddm preprocess` again") from None
+
+
+def read_manifest(dataset_uri: str) -> DatasetManifest:
+    """The manifest of a finished data set.
+
+    Raises:
+        DataError: There is none, or it is of another version.
+    """
+    place = storage.join(dataset_uri, MANIFEST)
+    if not storage.exists(place):
+        raise DataError(f"No data set at {dataset_uri}; make it first: rddm preprocess --config FILE")
+    return DatasetManifest.from_json(storage.read_bytes(place), where=place)
 
 
 def sha256(data: bytes) -> str:

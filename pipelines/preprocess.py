@@ -1,34 +1,35 @@
 """The graph that makes a data set: source -> decode -> check -> pair -> (degrade) -> patch -> shards and manifest.
 
-One Ray Data row is one planned shard. Its task does everything for that shard and returns only a record, so pictures
-never pass through the driver, and the shards' bytes do not depend on the number of workers.
+One Ray Data row is one planned shard. Its task does everything for that shard and gives back only counts, so pictures
+never pass through the driver or the object store, and the shards' bytes do not depend on the number of workers.
 """
 
 from __future__ import annotations
 
-import io
-import json
+import functools
 from collections.abc import Callable, Iterator
-from dataclasses import asdict, dataclass
-from importlib.metadata import version
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 import cv2
-import pyarrow as pa
-import pyarrow.parquet as pq
+import ray
 import ray.data
 
-from pipelines import manifest as records
-from pipelines import schema, storage
+from pipelines import assembly, storage
+from pipelines.assembly import QUARANTINE
 from pipelines.config import PreprocessConfig
-from pipelines.graphs import actor_options, told_plainly
-from pipelines.manifest import DatasetManifest, Quarantined, Shard
+from pipelines.graphs import told_plainly
+from pipelines.layouts import resolve
+from pipelines.manifest import MANIFEST, Quarantined
 from pipelines.ops.degrade import Degrade
-from pipelines.ops.pairs import WorkItem, rows_of
-from pipelines.sources import SourcePair, find_pairs
+from pipelines.ops.pairs import PictureStatistics, checked
+from pipelines.plans import ShardPlan, plan_shards
+from pipelines.records import STAGING, Records, ShardRecord
+from pipelines.schema import INDEX
+from pipelines.shard_writer import write_shard
+from pipelines.sources import find_pairs
 from rddm.errors import ConfigError, DataError, TooManyQuarantinedError
 
-MANIFEST, QUARANTINE, DATA = "manifest.json", "quarantine.jsonl", "data"
 Progress = Callable[[int, int], None]
 
 
@@ -41,6 +42,8 @@ class PreprocessReport:
         fingerprint: Equal for equal content.
         rows: Rows of each split.
         num_shards: Parquet files.
+        num_shards_kept: How many of them an earlier run, cut short, had committed.
+        num_nodes: Machines that worked on the others.
         num_quarantined: Inputs set aside.
         quarantine_uri: Their list.
     """
@@ -49,6 +52,8 @@ class PreprocessReport:
     fingerprint: str
     rows: dict[str, int]
     num_shards: int
+    num_shards_kept: int
+    num_nodes: int
     num_quarantined: int
     quarantine_uri: str
 
@@ -57,152 +62,170 @@ class PreprocessReport:
         return asdict(self)
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class ShardPlan:
-    """A Parquet file to be: its place, and the items whose rows it will hold."""
-
-    path: str
-    split: str
-    items: tuple[WorkItem, ...]
-
-    def to_json(self) -> str:
-        """The plan as a row can carry it."""
-        return json.dumps(asdict(self))
-
-    @classmethod
-    def from_json(cls, text: str) -> ShardPlan:
-        """What `to_json` gave."""
-        values = json.loads(text)
-        items = (WorkItem(pair=SourcePair(**item["pair"]), variant=item["variant"]) for item in values["items"])
-        return cls(path=values["path"], split=values["split"], items=tuple(items))
-
-
-class WriteShard:
-    """Carries out one plan: everything from files to a published Parquet file.
-
-    Args:
-        config: The data set's config.
-        output_uri: The data set.
-    """
-
-    def __init__(self, config: PreprocessConfig, output_uri: str) -> None:
-        """Build the degradation once a worker."""
-        cv2.setNumThreads(1)
-        self._config, self._output_uri = config, output_uri
-        self._degrade = Degrade(config.degrade.name, strength=config.degrade.strength, seed=config.seed)
-
-    def __call__(self, row: dict[str, Any]) -> dict[str, Any]:
-        """A plan as JSON -> its record: the shard's JSON, empty if no row is left, and the quarantined items'."""
-        plan = ShardPlan.from_json(row["plan"])
-        rows: list[dict[str, Any]] = []
-        quarantined: list[Quarantined] = []
-        for item in plan.items:
-            result = rows_of(item, self._config, self._degrade)
-            if isinstance(result, Quarantined):
-                quarantined.append(result)
-            else:
-                rows.extend(result)
-        shard = self._write(plan, rows) if rows else None
-        return {
-            "items": len(plan.items),
-            "shard": json.dumps(asdict(shard)) if shard else "",
-            "quarantined": json.dumps([asdict(record) for record in quarantined]),
-        }
-
-    def _write(self, plan: ShardPlan, rows: list[dict[str, Any]]) -> Shard:
-        buffer = io.BytesIO()
-        table = pa.Table.from_pylist(rows, schema=schema.PAIRS)
-        pq.write_table(
-            table, buffer, row_group_size=self._config.row_group_size, compression="none", use_dictionary=False
-        )
-        data = buffer.getvalue()
-        storage.publish_bytes(storage.join(self._output_uri, plan.path), data, overwrite=True)
-        return Shard(path=plan.path, split=plan.split, rows=len(rows), sha256=records.sha256(data))
-
-
-def preprocess(config: PreprocessConfig, output_uri: str, *, progress: Progress | None = None) -> PreprocessReport:
+def preprocess(
+    config: PreprocessConfig, output_uri: str, *, title: str = "", progress: Progress | None = None
+) -> PreprocessReport:
     """Write a data set; Ray must be initialised.
 
-    The manifest comes last: a data set that has one is whole. A run that was cut short is simply started again.
+    The manifest comes last: a data set that has one is whole. A run that was cut short is simply started again: shards
+    that were committed under the same config, input and package versions are kept.
 
     Args:
         config: What it is made from and how.
         output_uri: A folder or prefix without a finished data set.
+        title: Name of the data set, unless its card says another.
         progress: Told of (pairs done, pairs in all).
 
     Raises:
         ConfigError: A name or a number in the config is wrong.
         DataError: The source is missing or empty, or the output is a finished data set.
         ClusterError: Workers failed.
-        TooManyQuarantinedError: More pairs are bad than `max_quarantined_share` allows; only their list is left.
+        TooManyQuarantinedError: More pairs are bad than `max_quarantined_share` allows; there is their list, and no
+            data set.
     """
+    staging_uri = storage.join(output_uri, STAGING)
     if storage.exists(storage.join(output_uri, MANIFEST)):
+        storage.remove(staging_uri)  # a run that was killed at its very end leaves it
         raise DataError(
             f"{output_uri} is a finished data set already; nothing is overwritten, choose another workspace"
         )
+    config = replace(config, source=resolve(config.source))
     _check(config)
-    found = find_pairs(config)
+    found = find_pairs(config, scratch_uri=staging_uri)
     plans = plan_shards(found.pairs, config)
+    records = Records(output_uri)
+    missing = records.missing(plans)
+    budget = _Budget(config, len(found.quarantined), sum(len(plan.items) for plan in plans), output_uri)
     try:
         with told_plainly("Preprocessing"):
-            shards, bad = _run(plans, config, output_uri, progress)
-        quarantined = [*found.quarantined, *bad]
-        records.publish_jsonl(storage.join(output_uri, QUARANTINE), map(asdict, quarantined), overwrite=True)
-        _check_share(
-            len(quarantined), sum(len(plan.items) for plan in plans) + len(found.quarantined), config, output_uri
+            num_nodes = _run(plans, missing, config, output_uri, budget, progress)
+    except TooManyQuarantinedError:
+        unmade = {plan.name for plan in records.missing(plans)}
+        made = records.read([plan for plan in plans if plan.name not in unmade])
+        assembly.publish_quarantine(
+            output_uri, [*found.quarantined, *(bad for record in made for bad in record.quarantined)]
         )
-    except BaseException:
-        storage.remove(storage.join(output_uri, DATA))
         raise
-    whole = _manifest(shards, len(quarantined), config)
-    storage.publish_bytes(storage.join(output_uri, MANIFEST), whole.to_json())
+    manifest, quarantined = assembly.assemble(
+        output_uri, records.read(plans), found.quarantined, config, title=config.card.title or title or "data set"
+    )
+    assembly.publish_quarantine(output_uri, quarantined)
+    budget.check(len(quarantined))
+    assembly.publish_manifest(output_uri, manifest)
+    storage.remove(staging_uri)
     return PreprocessReport(
         dataset_uri=output_uri,
-        fingerprint=whole.fingerprint,
-        rows=whole.rows,
-        num_shards=len(shards),
+        fingerprint=manifest.fingerprint,
+        rows=manifest.rows,
+        num_shards=len(manifest.shards),
+        num_shards_kept=len(plans) - len(missing),
+        num_nodes=num_nodes,
         num_quarantined=len(quarantined),
         quarantine_uri=storage.join(output_uri, QUARANTINE),
     )
 
 
-def plan_shards(pairs: tuple[SourcePair, ...], config: PreprocessConfig) -> list[ShardPlan]:
-    """Decide, from the sorted pairs alone, which items go into which file."""
-    plans = []
-    for split in schema.SPLITS:
-        items = [item for pair in pairs if pair.split == split for item in _variants(pair, config)]
-        for number, start in enumerate(range(0, len(items), config.pictures_per_shard)):
-            path = f"{DATA}/split={split}/part-{number:05d}.parquet"
-            batch = tuple(items[start : start + config.pictures_per_shard])
-            plans.append(ShardPlan(path=path, split=split, items=batch))
-    return plans
+def make_shard(plan: ShardPlan, config: PreprocessConfig, output_uri: str) -> ShardRecord:
+    """Carry out one plan, from files to a committed shard; what it holds in memory at a time is one row group.
+
+    Raises:
+        DataError: The shard cannot be written; what cannot be read is set aside instead.
+    """
+    degrade = _degradation(config.degrade.name, config.degrade.strength, config.seed)
+    statistics: list[PictureStatistics] = []
+    quarantined: list[Quarantined] = []
+
+    def rows() -> Iterator[dict[str, Any]]:
+        for item in plan.items:
+            result = checked(item, config, degrade)
+            if isinstance(result, Quarantined):
+                quarantined.append(result)
+            else:
+                statistics.append(result.statistics())
+                yield from result.rows()
+
+    written = write_shard(
+        output_uri,
+        plan.path,
+        plan.split,
+        rows(),
+        row_group_size=config.row_group_size,
+        row_group_bytes=config.row_group_bytes,
+    )
+    shard, index = written or (None, INDEX.empty_table())
+    record = ShardRecord(
+        shard=shard, index=index, statistics=tuple(statistics), quarantined=tuple(quarantined)
+    )
+    Records(output_uri).commit(plan, record)
+    return record
 
 
-def _variants(pair: SourcePair, config: PreprocessConfig) -> Iterator[WorkItem]:
-    if pair.degraded is not None or pair.split != schema.TRAIN:
-        yield WorkItem(pair=pair)
-    else:
-        yield from (WorkItem(pair=pair, variant=variant) for variant in range(config.degrade.variants))
+@dataclass(frozen=True, slots=True)
+class _Budget:
+    """How many pairs may be bad."""
+
+    config: PreprocessConfig
+    orphans: int
+    items: int
+    output_uri: str
+
+    def check(self, bad: int) -> None:
+        """Stop the run as soon as it is certain that too many are.
+
+        Raises:
+            TooManyQuarantinedError: They are.
+        """
+        total = self.items + self.orphans
+        if bad > self.config.max_quarantined_share * total or bad == total:
+            raise TooManyQuarantinedError(
+                f"{bad} of {total} pairs are bad, at most {self.config.max_quarantined_share:.0%} may be "
+                f"(data.max_quarantined_share); see {storage.join(self.output_uri, QUARANTINE)}. No data set was "
+                "written; what is done is kept for the next try."
+            )
 
 
 def _run(
-    plans: list[ShardPlan], config: PreprocessConfig, output_uri: str, progress: Progress | None
-) -> tuple[list[Shard], list[Quarantined]]:
-    graph = ray.data.from_items([{"plan": plan.to_json()} for plan in plans], override_num_blocks=len(plans)).map(
-        WriteShard, fn_constructor_args=(config, output_uri), **actor_options(len(plans))
-    )
-    shards, quarantined, done = [], [], 0
+    plans: list[ShardPlan],
+    missing: list[ShardPlan],
+    config: PreprocessConfig,
+    output_uri: str,
+    budget: _Budget,
+    progress: Progress | None,
+) -> int:
+    """Carry out the missing plans; returns the number of machines that did."""
     total = sum(len(plan.items) for plan in plans)
-    for record in graph.iter_rows():
-        if record["shard"]:
-            shards.append(Shard(**json.loads(record["shard"])))
-        quarantined += [Quarantined(**values) for values in json.loads(record["quarantined"])]
-        done += record["items"]
+    done, bad, nodes = total - sum(len(plan.items) for plan in missing), budget.orphans, set()
+    if progress is not None:
+        progress(done, total)
+    if not missing:
+        return 0
+    graph = ray.data.from_items([{"plan": plan.to_json()} for plan in missing], override_num_blocks=len(missing)).map(
+        _make, fn_kwargs={"config": config, "output_uri": output_uri}, num_cpus=1
+    )
+    for row in graph.iter_rows():
+        nodes.add(row["node"])
+        done, bad = done + row["items"], bad + row["bad"]
         if progress is not None:
             progress(done, total)
-    order = {split: number for number, split in enumerate(schema.SPLITS)}
-    shards.sort(key=lambda shard: (order[shard.split], shard.path))
-    return shards, sorted(quarantined, key=lambda item: item.name)
+        budget.check(bad)
+    return len(nodes)
+
+
+def _make(row: dict[str, Any], *, config: PreprocessConfig, output_uri: str) -> dict[str, Any]:
+    """The task: a plan as JSON -> its counts."""
+    cv2.setNumThreads(1)
+    plan = ShardPlan.from_json(row["plan"])
+    record = make_shard(plan, config, output_uri)
+    return {
+        "items": len(plan.items),
+        "bad": len(record.quarantined),
+        "node": ray.get_runtime_context().get_node_id(),
+    }
+
+
+@functools.lru_cache(maxsize=4)
+def _degradation(name: str, strength: float, seed: int) -> Degrade:
+    return Degrade(name, strength=strength, seed=seed)
 
 
 def _check(config: PreprocessConfig) -> None:
@@ -211,27 +234,12 @@ def _check(config: PreprocessConfig) -> None:
             f"data.degrade has strength {config.degrade.strength} and {config.degrade.variants} variants; "
             "expected a strength in [0, 1] and 1 or more variants"
         )
-    if config.pictures_per_shard < 1 or config.row_group_size < 1:
-        raise ConfigError("data.pictures_per_shard and data.row_group_size must be 1 or more")
-    Degrade(config.degrade.name, strength=config.degrade.strength)
-
-
-def _check_share(bad: int, total: int, config: PreprocessConfig, output_uri: str) -> None:
-    if bad > config.max_quarantined_share * total or bad == total:
-        raise TooManyQuarantinedError(
-            f"{bad} of {total} pairs are bad, at most {config.max_quarantined_share:.0%} may be "
-            f"(data.max_quarantined_share); see {storage.join(output_uri, QUARANTINE)}. No data set was written."
+    if config.pictures_per_shard < 0 or config.row_group_size < 1 or config.row_group_bytes < 1:
+        raise ConfigError(
+            "data.row_group_size and data.row_group_bytes must be 1 or more, data.pictures_per_shard 0 or more"
         )
-
-
-def _manifest(shards: list[Shard], num_quarantined: int, config: PreprocessConfig) -> DatasetManifest:
-    rows = {split: sum(shard.rows for shard in shards if shard.split == split) for split in schema.SPLITS}
-    return DatasetManifest(
-        schema_version=records.SCHEMA_VERSION,
-        fingerprint=records.fingerprint(shards),
-        rows=rows,
-        shards=tuple(shards),
-        num_quarantined=num_quarantined,
-        config=asdict(config),
-        versions={name: version(name) for name in ("albumentations", "numpy", "pillow", "pyarrow")},
-    )
+    if config.source.unpaired and config.patch.size_px:
+        raise ConfigError("data.patch cuts both sides of a pair at one place; unpaired pictures have none: leave it out")
+    if config.source.degraded_scale < 1:
+        raise ConfigError(f"data.source.degraded_scale is {config.source.degraded_scale}; expected 1 or more")
+    Degrade(config.degrade.name, strength=config.degrade.strength)

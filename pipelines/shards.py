@@ -1,214 +1,177 @@
-"""Reading a data set for training and scoring: random access, and an order that is a function of seed and step only."""
+"""Reading a data set: random access to its rows, on disk or in a bucket.
+
+The index says where each picture's bytes lie, so opening a data set reads two small files, and reading a row touches
+that row's bytes only. Local shards are mapped into memory; remote ones are copied to a local cache once.
+"""
 
 from __future__ import annotations
 
-import bisect
-import functools
-import itertools
-import os
-from collections.abc import Iterator
+import collections
+import io
+import mmap
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
-import torch
-from torch.utils.data import Dataset, Sampler
 
 from pipelines import storage
-from pipelines.manifest import DatasetManifest
-from pipelines.ops.codec import decode_lossless
-from rddm.errors import DataError, EmptyDatasetError
-from rddm.images import from_pixels, to_signed
-from rddm.keyed import keyed_generator, keyed_seed
-
-os.environ.setdefault("NO_ALBUMENTATIONS_UPDATE", "1")
-import albumentations as A
+from pipelines.manifest import INDEX, DatasetManifest, Shard, read_manifest, sha256
+from pipelines.ops.lossless import decode
+from pipelines.shard_cache import ShardCache
+from rddm.errors import DataError
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-_CACHED_ROW_GROUPS = 64
-_MANIFEST = "manifest.json"
-
-Position = tuple[int, int]
-"""Which row, and which pass over the data: together they fix crop and flips."""
+_OPEN_SHARDS = 256  # each mapping holds a file descriptor
 
 
-def read_dataset_manifest(dataset_uri: str) -> DatasetManifest:
-    """The manifest of a finished data set.
+@dataclass(frozen=True, slots=True, eq=False)
+class Pictures:
+    """A row's pixels: uint8 or uint16 RGB (height, width, 3), and the mask, uint8 (height, width), or None.
 
-    Raises:
-        DataError: There is none, or it is of another version.
+    Raw ones are views of the file: read-only, and to be copied before they are changed.
     """
-    place = storage.join(dataset_uri, _MANIFEST)
-    if not storage.exists(place):
-        raise DataError(f"No data set at {dataset_uri}; make it first: rddm preprocess --config FILE")
-    return DatasetManifest.from_json(storage.read_bytes(place), where=place)
+
+    degraded: NDArray[Any]
+    clean: NDArray[Any]
+    mask: NDArray[np.uint8] | None = None
+
+
+class Keys(Sequence[str]):
+    """The keys of a split's rows, in order; packed, so that a million of them weigh little in every loader process."""
+
+    def __init__(self, packed: pa.StringArray) -> None:
+        """Keep the packed strings."""
+        self._packed = packed
+
+    def __len__(self) -> int:
+        """Rows."""
+        return len(self._packed)
+
+    def __getitem__(self, index: Any) -> Any:
+        """One key, or a list of them for a slice."""
+        found = self._packed[index]
+        return found.to_pylist() if isinstance(index, slice) else found.as_py()
+
+    def __iter__(self) -> Iterator[str]:
+        """All of them."""
+        return (key.as_py() for key in self._packed)
 
 
 class PairShards:
-    """One split of a data set, row by row; opens files when they are needed and keeps a few row groups.
+    """One split of a data set, row by row.
 
     Args:
         dataset_uri: A finished data set.
         split: `train`, `val` or `test`.
+        cache: Where shards of a remote data set are kept; by default in the user's cache folder.
 
     Raises:
-        DataError: There is no such data set.
+        DataError: There is no such data set, or its index is damaged.
     """
 
-    def __init__(self, dataset_uri: str, split: str) -> None:
-        """Read the manifest and the keys."""
-        manifest = read_dataset_manifest(dataset_uri)
-        self._paths = [storage.join(dataset_uri, shard.path) for shard in manifest.shards if shard.split == split]
-        self._files: dict[int, pq.ParquetFile] = {}
-        self._groups: list[tuple[int, int]] = []
-        starts = [0]
-        self.keys: list[str] = []
-        for number in range(len(self._paths)):
-            file = self._file(number)
-            self.keys += file.read(columns=["key"])["key"].to_pylist()
-            for group in range(file.num_row_groups):
-                self._groups.append((number, group))
-                starts.append(starts[-1] + file.metadata.row_group(group).num_rows)
-        self._starts = starts
-        self._read_group = functools.lru_cache(maxsize=_CACHED_ROW_GROUPS)(self._read_group_uncached)
+    def __init__(self, dataset_uri: str, split: str, *, cache: ShardCache | None = None) -> None:
+        """Read the manifest and the index."""
+        self._dataset_uri, self._cache = dataset_uri, cache or ShardCache()
+        manifest = read_manifest(dataset_uri)
+        self._shards, self._mapped = manifest.shards, _Mapped()
+        table = _read_index(dataset_uri, manifest)
+        table = table.filter(pc.equal(table["split"], split)).combine_chunks()
+        self.keys = Keys(table["key"].combine_chunks() if len(table) else pa.array([], pa.string()))
+        self.has_masks = manifest.has_masks
+        self._encoding = table["encoding"].combine_chunks().dictionary_encode() if len(table) else None
+        self._columns = {
+            name: table[name].to_numpy() for name in table.column_names if pa.types.is_integer(table[name].type)
+        }
 
     def __len__(self) -> int:
         """Rows."""
         return len(self.keys)
 
-    def pair(self, index: int) -> tuple[NDArray[Any], NDArray[Any]]:
-        """Degraded and clean pixels of a row, uint8 or uint16 RGB of shape (height, width, 3).
+    def __getstate__(self) -> dict[str, Any]:
+        """Without the mappings, which a loader process makes for itself."""
+        return {**self.__dict__, "_mapped": _Mapped()}
+
+    def pictures(self, index: int) -> Pictures:
+        """A row's pixels.
 
         Raises:
-            DataError: The shard is damaged.
+            DataError: The shard is damaged or cannot be read.
             IndexError: There is no such row.
         """
         if not 0 <= index < len(self):
             raise IndexError(f"row {index} of {len(self)}")
-        group = bisect.bisect_right(self._starts, index) - 1
-        degraded, clean = self._read_group(group)[index - self._starts[group]]
-        return decode_lossless(degraded), decode_lossless(clean)
+        at = {name: int(column[index]) for name, column in self._columns.items()}
+        size = (at["height_px"], at["width_px"])
+        shapes = {"degraded": (at["degraded_height_px"], at["degraded_width_px"], 3), "clean": (*size, 3), "mask": size}
+        depths = {"degraded": at["bit_depth"], "clean": at["bit_depth"], "mask": 8}
+        encoding = self._encoding[index].as_py()
+        data = self._map(at["shard"])
+        pictures = {
+            name: decode(
+                data[at[f"{name}_offset"] : at[f"{name}_offset"] + at[f"{name}_bytes"]],
+                encoding,
+                shape=shape,
+                bit_depth=depths[name],
+            )
+            for name, shape in shapes.items()
+            if at[f"{name}_bytes"] >= 0
+        }
+        return Pictures(**pictures)
 
-    def _read_group_uncached(self, group: int) -> list[tuple[bytes, bytes]]:
-        number, inner = self._groups[group]
-        try:
-            table = self._file(number).read_row_group(inner, columns=["degraded", "clean"])
-        except (OSError, ValueError) as error:
-            raise DataError(f"{self._paths[number]} is damaged ({error}); make the data set again") from None
-        return list(zip(table["degraded"].to_pylist(), table["clean"].to_pylist(), strict=True))
+    def pair(self, index: int) -> tuple[NDArray[Any], NDArray[Any]]:
+        """Degraded and clean pixels of a row; raises as `pictures` does."""
+        pictures = self.pictures(index)
+        return pictures.degraded, pictures.clean
 
-    def _file(self, number: int) -> pq.ParquetFile:
-        if number not in self._files:
-            try:
-                self._files[number] = pq.ParquetFile(storage.open_input(self._paths[number]))
-            except (OSError, ValueError) as error:
-                raise DataError(f"{self._paths[number]} is damaged ({error}); make the data set again") from None
-        return self._files[number]
+    def mask(self, index: int) -> NDArray[np.uint8] | None:
+        """A row's mask; raises as `pictures` does."""
+        return self.pictures(index).mask
 
-
-class TrainingPairs(Dataset[dict[str, Any]]):
-    """Random crops of pairs, flipped and turned; what happens to a row is a function of (seed, pass, key).
-
-    Args:
-        pairs: The rows.
-        crop_px: Side of the square crop; smaller pictures are padded by reflection.
-        seed: The run's seed.
-        unpaired: Whether a sample's degraded picture is another row's, drawn anew on each pass: two domains, no pairs.
-
-    Raises:
-        EmptyDatasetError: There is no row.
-    """
-
-    def __init__(self, pairs: PairShards, *, crop_px: int, seed: int, unpaired: bool = False) -> None:
-        """Build the augmentation."""
-        if len(pairs) == 0:
-            raise EmptyDatasetError("The training split is empty; look at the data set's manifest and quarantine list.")
-        self._pairs, self._seed, self._unpaired = pairs, seed, unpaired
-        self._augment: Any = A.Compose(
-            [
-                A.PadIfNeeded(min_height=crop_px, min_width=crop_px, border_mode=4),
-                A.RandomCrop(height=crop_px, width=crop_px),
-                A.D4(p=1.0),  # each of the eight symmetries of the square is as likely
-            ],
-            additional_targets={"clean": "image"},
-        )
-
-    def __len__(self) -> int:
-        """Rows."""
-        return len(self._pairs)
-
-    def __getitem__(self, position: Position) -> dict[str, Any]:
-        """`key`, and `x_input` and `x_start`: float32 in [-1, 1] of shape (3, crop, crop)."""
-        index, visit = position
-        key = self._pairs.keys[index]
-        degraded, clean = self._pairs.pair(index)
-        if self._unpaired:
-            other, _ = self._pairs.pair(keyed_seed(self._seed, "partner", visit, key) % len(self._pairs))
-            degraded = self._augmented("augment partner", visit, key, image=other)["image"]
-            clean = self._augmented("augment", visit, key, image=clean)["image"]
-        else:
-            both = self._augmented("augment", visit, key, image=degraded, clean=clean)
-            degraded, clean = both["image"], both["clean"]
-        return {"key": key, "x_input": _signed(degraded), "x_start": _signed(clean)}
-
-    def _augmented(self, purpose: str, visit: int, key: str, **images: NDArray[Any]) -> dict[str, NDArray[Any]]:
-        self._augment.set_random_seed(keyed_seed(self._seed, purpose, visit, key) % 2**32)
-        augmented: dict[str, NDArray[Any]] = self._augment(**images)
-        return augmented
+    def _map(self, number: int) -> memoryview:
+        if (data := self._mapped.get(number)) is None:
+            data = self._mapped.keep(number, _map(self._cache, self._dataset_uri, self._shards[number]))
+        return data
 
 
-class KeyedBatchSampler(Sampler[list[Position]]):
-    """This worker's share of every global batch; the union over the workers is the same whatever their number.
+class _Mapped:
+    """The mappings of the shards that were read last."""
 
-    Args:
-        num_samples: Rows.
-        global_batch: Samples of a step, over all workers.
-        rank: This worker.
-        world_size: All workers.
-        seed: The run's seed.
-        start_step: First step.
-        num_steps: How many.
-    """
+    def __init__(self) -> None:
+        self._shards: collections.OrderedDict[int, memoryview] = collections.OrderedDict()
 
-    def __init__(
-        self,
-        num_samples: int,
-        *,
-        global_batch: int,
-        rank: int,
-        world_size: int,
-        seed: int,
-        start_step: int,
-        num_steps: int,
-    ) -> None:
-        """Keep the numbers; nothing is drawn before a step is asked for."""
-        self._num_samples, self._global_batch = num_samples, global_batch
-        self._rank, self._world_size, self._seed = rank, world_size, seed
-        self._steps = range(start_step, start_step + num_steps)
-        self._order = functools.lru_cache(maxsize=2)(self._order_of)
+    def get(self, number: int) -> memoryview | None:
+        if number in self._shards:
+            self._shards.move_to_end(number)
+        return self._shards.get(number)
 
-    def __len__(self) -> int:
-        """Steps."""
-        return len(self._steps)
-
-    def __iter__(self) -> Iterator[list[Position]]:
-        """Positions of each step."""
-        for step in self._steps:
-            drawn = range(step * self._global_batch, (step + 1) * self._global_batch)
-            yield [self._position(number) for number in itertools.islice(drawn, self._rank, None, self._world_size)]
-
-    def _position(self, number: int) -> Position:
-        visit, place = divmod(number, self._num_samples)
-        return self._order(visit)[place], visit
-
-    def _order_of(self, visit: int) -> list[int]:
-        order: list[int] = torch.randperm(
-            self._num_samples, generator=keyed_generator(self._seed, "order", visit)
-        ).tolist()
-        return order
+    def keep(self, number: int, data: memoryview) -> memoryview:
+        self._shards[number] = data
+        if len(self._shards) > _OPEN_SHARDS:
+            self._shards.popitem(last=False)  # its pages are let go when the last picture that views them is
+        return data
 
 
-def _signed(pixels: NDArray[Any]) -> torch.Tensor:
-    return to_signed(from_pixels(torch.from_numpy(np.ascontiguousarray(pixels))))
+def _map(cache: ShardCache, dataset_uri: str, shard: Shard) -> memoryview:
+    where = storage.join(dataset_uri, shard.path)
+    try:
+        with open(cache.local_path(dataset_uri, shard), "rb") as file:
+            data = memoryview(mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ))
+    except (OSError, ValueError) as error:
+        raise DataError(f"{where} cannot be read ({error}); make the data set again") from None
+    if len(data) != shard.num_bytes:
+        raise DataError(f"{where} is damaged: it has {len(data)} bytes of {shard.num_bytes}; make the data set again")
+    return data
+
+
+def _read_index(dataset_uri: str, manifest: DatasetManifest) -> pa.Table:
+    place = storage.join(dataset_uri, INDEX)
+    data = storage.read_bytes(place)
+    if sha256(data) != manifest.index_sha256:
+        raise DataError(f"{place} is damaged: its hash is not the manifest's; make the data set again")
+    return pq.read_table(io.BytesIO(data))

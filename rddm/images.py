@@ -21,19 +21,19 @@ def from_pixels(pixels: Tensor) -> Tensor:
     """Pixels -> unit.
 
     Args:
-        pixels: uint8 or uint16 of shape (height, width, channels).
+        pixels: uint8 or uint16 of shape (height, width, channels), or a batch of such.
 
     Returns:
-        float32 in [0, 1] of shape (channels, height, width).
+        float32 in [0, 1] of shape (channels, height, width), a batch of them for a batch.
 
     Raises:
         ValueError: Another type or number of dimensions.
     """
-    if pixels.dtype not in _PEAKS or pixels.ndim != 3:
+    if pixels.dtype not in _PEAKS or pixels.ndim not in {3, 4}:
         raise ValueError(
             f"pixels are {pixels.dtype} of shape {tuple(pixels.shape)}; expected uint8 or uint16 (H, W, C)"
         )
-    return pixels.permute(2, 0, 1).to(torch.float32) / _PEAKS[pixels.dtype]
+    return pixels.movedim(-1, -3).to(torch.float32) / _PEAKS[pixels.dtype]
 
 
 def to_pixels(image: Tensor, *, bit_depth: int) -> Tensor:

@@ -136,23 +136,6 @@ def _encode_8(image: DecodedImage, quality: int) -> bytes:
     return buffer.getvalue()
 
 
-def encode_lossless(pixels: NDArray[Any]) -> bytes:
-    """RGB pixels -> WebP (uint8) or PNG (uint16); `decode_lossless` gives the same pixels back."""
-    if pixels.dtype == np.uint16:
-        return _cv2_encode(".png", cv2.cvtColor(pixels, cv2.COLOR_RGB2BGR))
-    buffer = io.BytesIO()
-    Image.fromarray(pixels).save(buffer, "WEBP", lossless=True, method=0, quality=0)
-    return buffer.getvalue()
-
-
-def decode_lossless(data: bytes) -> NDArray[Any]:
-    """What `encode_lossless` was given: uint8 or uint16 RGB of shape (height, width, 3)."""
-    decoded = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_UNCHANGED)
-    if decoded is None or decoded.ndim != 3:
-        raise UnreadableImageError("a shard's picture cannot be decoded; the data set is damaged, make it again")
-    return np.asarray(cv2.cvtColor(decoded[..., :3], cv2.COLOR_BGR2RGB))
-
-
 def as_8_bit(pixels: NDArray[Any]) -> NDArray[np.uint8]:
     """The same picture in 8 bits a channel.
 

@@ -65,7 +65,7 @@ def test_in_pipelines_ray_is_in_the_graphs_and_torch_where_shards_are_read() -> 
         "pipelines/archive.py",
         "pipelines/graphs.py",
     }
-    assert {path for path in importers("torch") if path.startswith("pipelines/")} == {"pipelines/shards.py"}
+    assert {path for path in importers("torch") if path.startswith("pipelines/")} == {"pipelines/training_pairs.py"}
 
 
 @pytest.mark.parametrize("module", ["jobs/cli.py", "jobs/config.py", "jobs/config_file.py", "jobs/submit.py"])

@@ -8,6 +8,7 @@ import torch
 
 from jobs.evaluate import _patches
 from jobs.scoring import before_and_after, mean_figures, restore_and_score, score
+from pipelines.shards import Pictures
 from rddm.config import ModelConfig, NetworkConfig, SamplingConfig, build_network, build_restorer
 from tests.unit.pipelines.pictures import photograph
 
@@ -34,7 +35,7 @@ def test_what_is_scored_is_what_a_person_gets(dtype: Any) -> None:
     )
     restorer = build_restorer(config, "pred_res", build_network(config, "pred_res").eval())
     clean = photograph(dtype=dtype)
-    scored = restore_and_score(restorer, "a", clean // 2, clean, seed=0)
+    scored = restore_and_score(restorer, "a", Pictures(clean // 2, clean), seed=0)
     assert scored.figures["psnr_db"] == pytest.approx(scored.figures["input_psnr_db"], abs=1e-4)
 
 

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from PIL import Image, ImageCms
 
-from pipelines.ops.codec import DecodedImage, decode_image, decode_lossless, encode_image, encode_lossless
+from pipelines.ops.codec import DecodedImage, decode_image, encode_image
 from pipelines.ops.restore import restore_image
 from rddm.errors import DataError, UnreadableImageError
 from tests.unit.pipelines.pictures import encoded, encoded_16, photograph
@@ -138,14 +138,6 @@ def test_what_cannot_be_read_names_the_file_and_the_fault(data: bytes, found: st
 def test_the_pixel_limit_is_ours() -> None:
     with pytest.raises(UnreadableImageError, match="56 x 40 pixels; expected at most 100 pixels"):
         decode_image(encoded(RGB), name="a.png", max_pixels=100)
-
-
-@pytest.mark.parametrize("dtype", [np.uint8, np.uint16])
-def test_shards_lose_nothing(dtype: Any) -> None:
-    pixels = photograph(dtype=dtype)
-    again = decode_lossless(encode_lossless(pixels))
-    assert again.dtype == dtype
-    assert np.array_equal(again, pixels)
 
 
 @pytest.mark.parametrize("dtype", [np.uint8, np.uint16])

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import dataclasses
+import io
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -9,22 +10,18 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from PIL import Image
 
-from pipelines.config import DegradeConfig, PatchConfig, PreprocessConfig, SourceConfig
+from pipelines import schema
+from pipelines.config import CardConfig, DegradeConfig, PatchConfig, PreprocessConfig, SourceConfig
+from pipelines.containers import SourceFile
 from pipelines.manifest import Quarantined
-from pipelines.ops.codec import decode_lossless
 from pipelines.ops.degrade import DEGRADATIONS, Degrade
-from pipelines.ops.pairs import WorkItem, corners, rows_of
-from pipelines.preprocess import plan_shards
-from pipelines.sources import SourcePair, find_pairs
-from rddm.errors import ConfigError, DataError, EmptyDatasetError
-from tests.unit.pipelines.pictures import encoded, encoded_16, photograph, write_pairs
-
-FOLDERS = SourceConfig(root="", degraded="{split}/low/{key}.{ext}", clean="{split}/high/{key}.{ext}")
-
-
-def config(root: Path, **changes: Any) -> PreprocessConfig:
-    return PreprocessConfig(source=dataclasses.replace(FOLDERS, root=str(root)), **changes)
+from pipelines.ops.lossless import decode
+from pipelines.ops.pairs import CheckedPair, WorkItem, checked, corners
+from pipelines.pairing import SourcePair
+from pipelines.plans import ShardPlan, plan_shards
+from tests.unit.pipelines.pictures import encoded, encoded_16, photograph
 
 
 @pytest.mark.parametrize("name", list(DEGRADATIONS))
@@ -57,105 +54,80 @@ def test_a_strength_outside_its_range_is_refused() -> None:
         Degrade("blur", strength=1.5)
 
 
-def test_pairs_join_on_keys_whatever_order_and_extension(tmp_path: Path) -> None:
-    write_pairs(tmp_path, ["10", "2", "1"])
-    write_pairs(tmp_path, ["2"], split="test")
-    (tmp_path / "train/high/1.png").rename(tmp_path / "train/high/1.PNG")
-    found = find_pairs(config(tmp_path))
-    assert [(pair.split, pair.key) for pair in found.pairs if pair.split == "test"] == [("test", "test/2")]
-    assert {Path(pair.degraded or "").stem for pair in found.pairs} == {"1", "2", "10"}
-    assert all(Path(pair.degraded or "").stem == Path(pair.clean).stem for pair in found.pairs)
-    assert sum(pair.split == "val" for pair in found.pairs) == 1
-    assert len({pair.key for pair in found.pairs}) == 4
+def item_of(folder: Path, *, parts: tuple[Any, Any] = ("whole", "whole"), tags: Any = None, **files: bytes) -> WorkItem:
+    """A pair whose files (`degraded`, `clean`, `mask`) lie in a folder; one file of both where only `both` is given."""
+    for name, data in files.items():
+        (folder / name).write_bytes(data)
+    sides = ("both", "both") if "both" in files else ("degraded", "clean")
+    degraded, clean = (
+        SourceFile(side, part=part) if side in files else None for side, part in zip(sides, parts, strict=True)
+    )
+    mask = SourceFile("mask") if "mask" in files else None
+    assert clean is not None
+    pair = SourcePair(
+        key="train/k", split="train", root=str(folder), degraded=degraded, clean=clean, mask=mask, tags=tags or {}
+    )
+    return WorkItem(pair=pair)
 
 
-def test_the_validation_split_does_not_move_when_others_join(tmp_path: Path) -> None:
-    write_pairs(tmp_path, [str(n) for n in range(10)])
-    before = {pair.clean for pair in find_pairs(config(tmp_path)).pairs if pair.split == "val"}
-    write_pairs(tmp_path, ["later"], split="test")
-    assert {pair.clean for pair in find_pairs(config(tmp_path)).pairs if pair.split == "val"} == before
+def rows_of(item: WorkItem, config: PreprocessConfig | None = None) -> list[dict[str, Any]]:
+    result = checked(item, config or PreprocessConfig(), Degrade("gaussian_noise"))
+    assert isinstance(result, CheckedPair), result
+    return list(result.rows())
 
 
-def test_orphans_are_named(tmp_path: Path) -> None:
-    write_pairs(tmp_path, ["1", "2", "3"])
-    (tmp_path / "train/high/2.png").unlink()
-    (tmp_path / "train/low/3.png").unlink()
-    found = find_pairs(config(tmp_path))
-    assert [orphan.name for orphan in found.quarantined] == ["train/high/3.png", "train/low/2.png"]
-    assert "{split}/high" in found.quarantined[1].expected
-
-
-def test_split_folders_have_names_of_their_own(tmp_path: Path) -> None:
-    write_pairs(tmp_path, ["1", "2"], split="our485")
-    with pytest.raises(ConfigError, match=r"'our485' is none of train, val, test; name it in data\.source"):
-        find_pairs(config(tmp_path))
-    named = dataclasses.replace(FOLDERS, root=str(tmp_path), split_names={"our485": "train"}, val_share=0.0)
-    assert {pair.split for pair in find_pairs(PreprocessConfig(source=named)).pairs} == {"train"}
+def pixels(row: dict[str, Any], side: str) -> Any:
+    shape: tuple[int, ...] = (row["height_px"], row["width_px"])
+    if side == "degraded":
+        shape = (row["degraded_height_px"], row["degraded_width_px"])
+    depth = 8 if side == "mask" else row["bit_depth"]
+    return decode(row[side], row["encoding"], shape=shape if side == "mask" else (*shape, 3), bit_depth=depth)
 
 
 @pytest.mark.parametrize(
-    ("change", "error", "message"),
+    ("files", "found"),
     [
-        ({"root": ""}, ConfigError, "data.source.root is empty"),
-        ({"root": "missing"}, DataError, "missing does not exist"),
-        ({"clean": "{split}/high/x.png"}, ConfigError, "has no {key}"),
-        ({"clean": "{split}/{id}/{key}.png"}, ConfigError, "unknown field 'id'"),
-        ({"clean": "{split}/nothing/{key}.png"}, EmptyDatasetError, "1 pictures have no partner"),
-        ({"kind": "paired_folder"}, ConfigError, "did you mean 'paired_folders'"),
+        ({"degraded": encoded(photograph(40, 50))}, "50 x 40 and 56 x 40"),
+        ({"degraded": encoded(photograph())}, "both pictures are the same"),
+        ({"degraded": encoded(photograph() // 2)[:100]}, "truncated"),
+        ({"degraded": b""}, "0 bytes"),
+        ({"degraded": encoded_16(photograph(dtype=np.uint16))}, "uint16 and uint8"),
+        ({"degraded": encoded(photograph() // 2), "mask": encoded(photograph(9, 9))}, "mask has 9 x 9 pixels"),
+        ({"degraded": encoded(photograph() // 2), "mask": b"x"}, "mask: it is no picture"),
+        ({"degraded": encoded(photograph(15, 15) // 2), "clean": encoded(photograph(15, 15))}, "15 x 15 pixels"),
     ],
 )
-def test_a_source_that_gives_nothing_says_why(
-    tmp_path: Path, change: dict[str, str], error: type[Exception], message: str
-) -> None:
-    write_pairs(tmp_path, ["1"])
-    changed = dataclasses.replace(FOLDERS, **{"root": str(tmp_path), **change})  # type: ignore[arg-type]
-    with pytest.raises(error, match=message):
-        find_pairs(PreprocessConfig(source=changed))
-
-
-def test_two_files_with_one_key_are_refused(tmp_path: Path) -> None:
-    write_pairs(tmp_path, ["1"])
-    (tmp_path / "train/low/1.jpg").write_bytes(b"")
-    with pytest.raises(DataError, match=r"1.jpg and .*1.png both have the key '1'"):
-        find_pairs(config(tmp_path))
-
-
-def item_of(tmp_path: Path, degraded: bytes, clean: bytes) -> WorkItem:
-    (tmp_path / "d.png").write_bytes(degraded)
-    (tmp_path / "c.png").write_bytes(clean)
-    return WorkItem(pair=SourcePair(key="k", split="train", degraded="d.png", clean="c.png", root=str(tmp_path)))
-
-
-@pytest.mark.parametrize(
-    ("degraded", "found"),
-    [
-        (encoded(photograph(40, 50)), "50 x 40 and 56 x 40"),
-        (encoded(photograph()), "both pictures are the same"),
-        (encoded(photograph() // 2)[:100], "truncated"),
-        (b"", "0 bytes"),
-        (encoded_16(photograph(dtype=np.uint16)), "uint16 and uint8"),
-    ],
-)
-def test_a_bad_pair_is_quarantined_with_its_reason(tmp_path: Path, degraded: bytes, found: str) -> None:
-    item = item_of(tmp_path, degraded, encoded(photograph()))
-    result = rows_of(item, PreprocessConfig(), Degrade("blur"))
+def test_a_bad_pair_is_quarantined_with_its_reason(tmp_path: Path, files: dict[str, bytes], found: str) -> None:
+    item = item_of(tmp_path, **{"clean": encoded(photograph()), **files})
+    result = checked(item, PreprocessConfig(), Degrade("blur"))
     assert isinstance(result, Quarantined)
     assert found in result.reason
 
 
-def test_patches_cover_the_picture_and_carry_its_pixels(tmp_path: Path) -> None:
+def test_a_missing_file_is_quarantined(tmp_path: Path) -> None:
+    item = item_of(tmp_path, degraded=b"", clean=encoded(photograph()))
+    (tmp_path / "degraded").unlink()
+    result = checked(item, PreprocessConfig(), Degrade("blur"))
+    assert isinstance(result, Quarantined)
+    assert "degraded" in result.reason
+
+
+@pytest.mark.parametrize("masked", [False, True])
+def test_patches_cover_the_picture_and_carry_its_pixels(tmp_path: Path, masked: bool) -> None:
     clean = photograph(50, 70)
-    item = item_of(tmp_path, encoded(clean // 2), encoded(clean))
-    rows = rows_of(item, PreprocessConfig(patch=PatchConfig(size_px=32, stride_px=20)), Degrade("blur"))
-    assert isinstance(rows, list)
+    mask = (clean[..., 0] > 127) * np.uint8(255)
+    files = {"degraded": encoded(clean // 2), "clean": encoded(clean), **({"mask": encoded(mask)} if masked else {})}
+    rows = rows_of(item_of(tmp_path, **files), PreprocessConfig(patch=PatchConfig(size_px=32, stride_px=20)))
     covered = np.zeros(clean.shape[:2], bool)
     for row in rows:
         window = np.s_[row["y_px"] : row["y_px"] + 32, row["x_px"] : row["x_px"] + 32]
-        assert np.array_equal(decode_lossless(row["clean"]), clean[window])
-        assert np.array_equal(decode_lossless(row["degraded"]), clean[window] // 2)
+        assert np.array_equal(pixels(row, "clean"), clean[window])
+        assert np.array_equal(pixels(row, "degraded"), clean[window] // 2)
+        assert (row["mask"] is None) if not masked else np.array_equal(pixels(row, "mask"), mask[window])
         covered[window] = True
     assert covered.all()
     assert len({row["key"] for row in rows}) == len(rows)
+    assert {row["image_key"] for row in rows} == {"train/k"}
 
 
 @given(st.integers(1, 500), st.integers(1, 100), st.integers(1, 100))
@@ -166,13 +138,88 @@ def test_corners_cover_a_side_and_stay_inside(length: int, size: int, stride: in
     assert all(b - a <= size for a, b in pairwise(starts))
 
 
-def test_variants_multiply_training_pictures_only() -> None:
-    pairs = tuple(
-        SourcePair(key=f"{split}/{n}", split=split, degraded=None, clean=f"{n}.png", root="r")
+def test_a_row_says_where_it_comes_from(tmp_path: Path) -> None:
+    clean = encoded(photograph())
+    (row,) = rows_of(item_of(tmp_path, degraded=encoded(photograph() // 2), clean=clean, tags={"scene": "s", "id": "1"}))
+    assert set(row) == set(schema.PAIRS.names)
+    assert row["clean_uri"] == str(tmp_path / "clean")
+    assert row["tags"] == [("id", "1"), ("scene", "s")]
+    assert len(row["clean_sha256"]) == len(row["degraded_sha256"]) == 64
+    assert row["mask_sha256"] is row["mask_uri"] is None
+    (made,) = rows_of(item_of(tmp_path, clean=clean))
+    assert made["degraded_uri"] is None
+    assert 10 < np.std(pixels(made, "degraded").astype(float) - pixels(made, "clean")) < 30
+
+
+@pytest.mark.parametrize(("width", "parts"), [(80, ("left", "right")), (81, ("right", "left"))])
+def test_one_file_may_hold_both_sides(tmp_path: Path, width: int, parts: tuple[str, str]) -> None:
+    both = photograph(40, width)
+    (row,) = rows_of(item_of(tmp_path, parts=parts, both=encoded(both)))
+    halves = {"left": both[:, :40], "right": both[:, -40:]}
+    assert np.array_equal(pixels(row, "degraded"), halves[parts[0]])
+    assert np.array_equal(pixels(row, "clean"), halves[parts[1]])
+
+
+def test_small_degraded_pictures_are_enlarged(tmp_path: Path) -> None:
+    clean = photograph(80, 64)
+    small = np.asarray(Image.fromarray(clean).resize((16, 20), Image.Resampling.BICUBIC))
+    item = item_of(tmp_path, degraded=encoded(small), clean=encoded(clean))
+    (row,) = rows_of(item, PreprocessConfig(source=SourceConfig(degraded_scale=4)))
+    assert pixels(row, "degraded").shape == clean.shape
+    assert np.abs(pixels(row, "degraded").astype(int) - clean).mean() < 20
+    bad = checked(item, PreprocessConfig(source=SourceConfig(degraded_scale=2)), Degrade("blur"))
+    assert isinstance(bad, Quarantined)
+    assert "32 x 40 and 64 x 80" in bad.found
+
+
+def test_unpaired_sides_keep_their_own_sizes(tmp_path: Path) -> None:
+    item = item_of(tmp_path, degraded=encoded(photograph(30, 20)), clean=encoded(photograph(40, 56)))
+    config = PreprocessConfig(source=SourceConfig(kind="unpaired_folders"))
+    (row,) = rows_of(item, config)
+    assert pixels(row, "degraded").shape == (30, 20, 3)
+    assert pixels(row, "clean").shape == (40, 56, 3)
+    result = checked(item, config, Degrade("blur"))
+    assert isinstance(result, CheckedPair)
+    assert result.statistics().psnr_db is None
+
+
+@pytest.mark.parametrize("encoding", ["webp", "png", "raw"])
+def test_the_encoding_does_not_change_a_pixel(tmp_path: Path, encoding: Any) -> None:
+    clean = photograph(dtype=np.uint16)
+    item = item_of(tmp_path, degraded=encoded_16(clean // 3), clean=encoded_16(clean), mask=encoded_16(clean))
+    (row,) = rows_of(item, PreprocessConfig(encoding=encoding))
+    assert row["bit_depth"] == 16
+    assert np.array_equal(pixels(row, "clean"), clean)
+    assert np.array_equal(pixels(row, "degraded"), clean // 3)
+    assert np.array_equal(pixels(row, "mask"), (clean >> 8).max(axis=2))
+
+
+def test_the_paper_s_protocol_resizes_and_equalises(tmp_path: Path) -> None:
+    mask = (photograph()[..., 0] > 127) * np.uint8(255)
+    item = item_of(tmp_path, degraded=encoded(photograph() // 4), clean=encoded(photograph()), mask=encoded(mask))
+    (row,) = rows_of(item, PreprocessConfig(resize_px=32, equalise_input=True))
+    assert pixels(row, "clean").shape == pixels(row, "degraded").shape == (32, 32, 3)
+    assert pixels(row, "degraded").max() > 200
+    assert set(np.unique(pixels(row, "mask"))) == {0, 255}
+
+
+def pairs(count: int, *, degraded: bool = False) -> tuple[SourcePair, ...]:
+    return tuple(
+        SourcePair(
+            key=f"{split}/{n}",
+            split=split,
+            root="r",
+            degraded=SourceFile(f"d{n}.png", 10 + n) if degraded else None,
+            clean=SourceFile(f"{n}.png", n),
+            tags={"scene": str(n)},
+        )
         for split in ("train", "val", "test")
-        for n in range(3)
+        for n in range(count)
     )
-    plans = plan_shards(pairs, PreprocessConfig(degrade=DegradeConfig(variants=4), pictures_per_shard=5))
+
+
+def test_variants_multiply_training_pictures_only() -> None:
+    plans = plan_shards(pairs(3), PreprocessConfig(degrade=DegradeConfig(variants=4), pictures_per_shard=5))
     items = [item for plan in plans for item in plan.items]
     assert sum(item.pair.split == "train" for item in items) == 12
     assert sum(item.pair.split == "test" for item in items) == 3
@@ -180,20 +227,50 @@ def test_variants_multiply_training_pictures_only() -> None:
     assert all(len(plan.items) <= 5 and {item.pair.split for item in plan.items} == {plan.split} for plan in plans)
 
 
-def test_the_sample_photographs_keep_scenes_apart() -> None:
-    found = find_pairs(PreprocessConfig(source=SourceConfig(kind="sample_photographs")))
-    splits = {pair.key.split("/")[1]: pair.split for pair in found.pairs}
-    assert splits["motorcycle_left"] == splits["motorcycle_right"]
-    assert set(splits.values()) == {"train", "val", "test"}
-    assert all((Path(pair.root) / pair.clean).is_file() for pair in found.pairs)
+def test_a_plan_survives_its_way_to_a_worker() -> None:
+    for plan in plan_shards(pairs(20, degraded=True), PreprocessConfig()):
+        assert ShardPlan.from_json(plan.to_json()) == plan
 
 
-def test_a_folder_of_clean_pictures_is_degraded_here(tmp_path: Path) -> None:
-    write_pairs(tmp_path, ["1", "2"])
-    source = SourceConfig(kind="clean_folder", root=str(tmp_path), clean="{split}/high/{key}.{ext}", val_share=0.0)
-    (first, _) = find_pairs(PreprocessConfig(source=source)).pairs
-    rows = rows_of(WorkItem(pair=first), PreprocessConfig(source=source), Degrade("gaussian_noise"))
-    assert isinstance(rows, list)
-    degraded, clean = (decode_lossless(rows[0][side]) for side in ("degraded", "clean"))
-    assert np.array_equal(clean, photograph(seed=0))
-    assert 10 < np.std(degraded.astype(float) - clean) < 30
+def test_shards_grow_with_the_set_and_stay_within_bounds() -> None:
+    for count, expected in ((1, 1), (20, 3), (1000, 67), (40_000, 157)):
+        plans = [plan for plan in plan_shards(pairs(count), PreprocessConfig()) if plan.split == "test"]
+        assert len(plans) == expected
+        assert max(len(plan.items) for plan in plans) <= 256
+
+
+def test_a_plan_s_digest_knows_what_decides_its_bytes() -> None:
+    def digests(given: tuple[SourcePair, ...], **changes: Any) -> list[str]:
+        return [plan.digest for plan in plan_shards(given, PreprocessConfig(pictures_per_shard=8, **changes))]
+
+    first = pairs(20, degraded=True)
+    grown = tuple(dataclasses.replace(pair, clean=SourceFile("0.png", 77)) if pair.key == "train/0" else pair for pair in first)
+    assert digests(first) == digests(first, card=CardConfig(title="other"), max_quarantined_share=0.5)
+    assert digests(grown)[0] != digests(first)[0]
+    assert digests(grown)[1:] == digests(first)[1:], "only the shard that the file is in"
+    for change in ({"seed": 1}, {"encoding": "raw"}, {"row_group_size": 3}, {"resize_px": 8}):
+        assert not set(digests(first, **change)) & set(digests(first))
+
+
+def test_statistics_are_the_pair_s_own(tmp_path: Path) -> None:
+    clean = photograph()
+    item = item_of(tmp_path, degraded=encoded(clean // 2), clean=encoded(clean))
+    result = checked(item, PreprocessConfig(), Degrade("blur"))
+    assert isinstance(result, CheckedPair)
+    values = result.statistics()
+    error = ((clean // 2).astype(float) - clean) ** 2
+    assert values.psnr_db == pytest.approx(10 * np.log10(255**2 / error.mean()))
+    assert values.degraded_brightness == pytest.approx((clean // 2).mean() / 255)
+    assert (values.height_px, values.width_px) == (40, 56)
+
+
+def test_a_grey_mask_in_a_colour_file_is_one_plane(tmp_path: Path) -> None:
+    mask = np.zeros((40, 56, 3), np.uint8)
+    mask[10:20, 10:20] = (255, 0, 0)
+    buffer = io.BytesIO()
+    Image.fromarray(mask).save(buffer, "PNG")
+    item = item_of(
+        tmp_path, degraded=encoded(photograph() // 2), clean=encoded(photograph()), mask=buffer.getvalue()
+    )
+    (row,) = rows_of(item)
+    assert np.array_equal(pixels(row, "mask"), mask[..., 0])
