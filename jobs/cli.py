@@ -38,6 +38,10 @@ schedule_app = typer.Typer(no_args_is_help=True, help="Look at schedules of coef
 app.add_typer(schedule_app, name="schedule")
 preset_app = typer.Typer(no_args_is_help=True, help="Look at the paper's settings.")
 app.add_typer(preset_app, name="preset")
+data_app = typer.Typer(no_args_is_help=True, help="Look at finished data sets.")
+app.add_typer(data_app, name="data")
+doctor_app = typer.Typer(no_args_is_help=True, help="Find out what is wrong before it costs anything.")
+app.add_typer(doctor_app, name="doctor")
 app.add_typer(convert_app, name="convert")
 
 Config = Annotated[Path, typer.Option("--config", metavar="FILE", help="A YAML file that describes one run.")]
@@ -226,6 +230,26 @@ def preset_list(json: Json = False) -> None:
 def preset_show(name: Annotated[str, typer.Argument(metavar="NAME", help="A preset.")]) -> None:
     """Print all that a preset fixes in a run, as YAML."""
     importlib.import_module("jobs.method").show_preset(name)
+
+
+@data_app.command("show")
+def data_show(
+    uri: Annotated[str, typer.Argument(metavar="URI", help="A finished data set: a folder or an s3:// prefix.")],
+    output: Annotated[
+        Path | None,
+        typer.Option("--output", metavar="FILE.png", help="The contact sheet; contact-sheet.png by default."),
+    ] = None,
+    rows: Annotated[
+        int, typer.Option("--rows", min=0, max=100, metavar="N", help="Pairs of each split on it; 0 for none.")
+    ] = 6,
+    verify: Annotated[
+        bool, typer.Option("--verify", help="Read all files and compare them with the manifest.")
+    ] = False,
+    json: Json = False,
+) -> None:
+    """Print a data set's card, write a contact sheet of some of its pairs, and check its files."""
+    module = importlib.import_module("jobs.data")
+    module.show(uri, Terminal(), output=output, rows=rows, verify=verify, as_json=json)
 
 
 @config_app.command("show")
