@@ -252,6 +252,36 @@ def data_show(
     module.show(uri, Terminal(), output=output, rows=rows, verify=verify, as_json=json)
 
 
+@doctor_app.callback()
+def doctor() -> None:
+    """Find out what is wrong before it costs anything."""
+
+
+@doctor_app.command("data")
+def doctor_data(
+    config: Config,
+    overrides: Set = None,
+    html: Annotated[
+        Path | None, typer.Option("--html", metavar="FILE", help="A new page with pictures of what was found.")
+    ] = None,
+    max_pairs: Annotated[
+        int | None, typer.Option("--max-pairs", min=1, metavar="N", help="Open N pairs at most; all by default.")
+    ] = None,
+    json: Json = False,
+) -> None:
+    """Say what is wrong with image sets before anything is written; exit code 4 if something is."""
+    from jobs.cluster import guard_private_ray, prepare_environment
+
+    prepare_environment()
+    from jobs import config_file
+
+    run = config_file.load(config, overrides or [])
+    guard_private_ray()
+    module = importlib.import_module("jobs.doctor")
+    if not module.data(run, Terminal(), as_json=json, html=html, max_pairs=max_pairs):
+        raise typer.Exit(EXIT_QUARANTINED)
+
+
 @config_app.command("show")
 def config_show(config: Config, overrides: Set = None, json: Json = False) -> None:
     """Print the resolved run: every key, its defaults included."""

@@ -12,14 +12,14 @@ from rich.table import Table
 
 from jobs.terminal import Terminal, emit_json
 from pipelines import storage
-from pipelines.card import FIGURES, figures_text
-from pipelines.contact_sheet import SheetRow, contact_sheet, spread
+from pipelines.dataset.card import FIGURES, figures_text
+from pipelines.dataset.contact_sheet import SheetRow, contact_sheet, spread
+from pipelines.dataset.text import one_line, size_text
+from pipelines.dataset.verification import Damage
+from pipelines.dataset.verification import verify as verify_dataset
 from pipelines.manifest import DatasetManifest, read_manifest
 from pipelines.schema import SPLITS
 from pipelines.shards import PairShards
-from pipelines.text import one_line, size_text
-from pipelines.verification import Damage
-from pipelines.verification import verify as verify_dataset
 from rddm.errors import ConfigError, DataError
 
 if TYPE_CHECKING:

@@ -67,7 +67,7 @@ def restore_and_score(
     degraded, clean = pictures.degraded, pictures.clean
     pair = [to_signed(from_pixels(torch.from_numpy(np.array(pixels)))) for pixels in (clean, degraded)]
     given = None if pictures.mask is None else from_pixels(torch.from_numpy(np.array(pictures.mask))[..., None])
-    sample = restorer.task.sample(Sample(*pair, given), keyed_generator(seed, "scored", key))
+    sample = restorer.task.sample(Sample(pair[0], pair[1], given), keyed_generator(seed, "scored", key))
     x_input = to_unit(sample.x_input)
     mask = None if sample.mask is None else sample.mask[None].to(device)
     restored = restorer.restore(x_input[None].to(device), seeds=[keyed_seed(seed, key)], mask=mask)[0].cpu()

@@ -18,7 +18,7 @@ class SourceConfig:
 
     Attributes:
         kind: A name in `pipelines.sources.SOURCES`.
-        layout: A name in `pipelines.layouts.LAYOUTS`; it fills whatever of this section is left out.
+        layout: A name in `pipelines.sources.layouts.LAYOUTS`; it fills whatever of this section is left out.
         root: A folder, an `s3://` prefix, or a zip or tar archive.
         degraded: Template of degraded pictures, such as `{split}/low/{id}.{ext}`.
         clean: Template of clean pictures.

@@ -15,19 +15,20 @@ import cv2
 import ray
 import ray.data
 
-from pipelines import assembly, storage
-from pipelines.assembly import QUARANTINE
+from pipelines import storage
 from pipelines.config import PreprocessConfig
+from pipelines.dataset import assembly
+from pipelines.dataset.assembly import QUARANTINE
+from pipelines.dataset.plans import ShardPlan, plan_shards
+from pipelines.dataset.records import STAGING, Records, ShardRecord
+from pipelines.dataset.shard_writer import write_shard
 from pipelines.graphs import told_plainly
-from pipelines.layouts import resolve
 from pipelines.manifest import MANIFEST, Quarantined
 from pipelines.ops.degrade import Degrade
 from pipelines.ops.pairs import PictureStatistics, checked
-from pipelines.plans import ShardPlan, plan_shards
-from pipelines.records import STAGING, Records, ShardRecord
 from pipelines.schema import INDEX
-from pipelines.shard_writer import write_shard
 from pipelines.sources import find_pairs
+from pipelines.sources.layouts import resolve
 from rddm.errors import ConfigError, DataError, TooManyQuarantinedError
 
 Progress = Callable[[int, int], None]
@@ -153,9 +154,7 @@ def make_shard(plan: ShardPlan, config: PreprocessConfig, output_uri: str) -> Sh
         row_group_bytes=config.row_group_bytes,
     )
     shard, index = written or (None, INDEX.empty_table())
-    record = ShardRecord(
-        shard=shard, index=index, statistics=tuple(statistics), quarantined=tuple(quarantined)
-    )
+    record = ShardRecord(shard=shard, index=index, statistics=tuple(statistics), quarantined=tuple(quarantined))
     Records(output_uri).commit(plan, record)
     return record
 
@@ -239,7 +238,9 @@ def _check(config: PreprocessConfig) -> None:
             "data.row_group_size and data.row_group_bytes must be 1 or more, data.pictures_per_shard 0 or more"
         )
     if config.source.unpaired and config.patch.size_px:
-        raise ConfigError("data.patch cuts both sides of a pair at one place; unpaired pictures have none: leave it out")
+        raise ConfigError(
+            "data.patch cuts both sides of a pair at one place; unpaired pictures have none: leave it out"
+        )
     if config.source.degraded_scale < 1:
         raise ConfigError(f"data.source.degraded_scale is {config.source.degraded_scale}; expected 1 or more")
     Degrade(config.degrade.name, strength=config.degrade.strength)

@@ -60,7 +60,7 @@ INDEX = pa.schema(
     ],
     metadata={"rddm.schema": "index", "rddm.schema_version": str(VERSION)},
 )
-"""Where each row's pictures lie: the shard's number, and offset and length in its file. A missing mask has length -1."""
+"""Where each row's pictures lie: the shard's number, offset and length in its file. A missing mask has length -1."""
 
 STATISTICS = pa.schema(
     [

@@ -9,8 +9,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from pipelines import storage
+from pipelines.dataset.shard_writer import sha256_of_file
 from pipelines.manifest import Shard
-from pipelines.shard_writer import sha256_of_file
 from rddm.errors import DataError
 
 
@@ -61,7 +61,11 @@ class ShardCache:
     def _make_room(self, needed: int) -> None:
         """Drop old files; a process that still reads one keeps its mapping."""
         with suppress(FileNotFoundError):
-            files = sorted((entry.stat().st_mtime, entry.stat().st_size, entry.path) for entry in os.scandir(self.folder) if entry.is_file())
+            files = sorted(
+                (entry.stat().st_mtime, entry.stat().st_size, entry.path)
+                for entry in os.scandir(self.folder)
+                if entry.is_file()
+            )
             excess = sum(size for _, size, _ in files) + needed - self.max_bytes
             for _, size, path in files:
                 if excess <= 0:

@@ -84,7 +84,7 @@ class PairShards:
         table = table.filter(pc.equal(table["split"], split)).combine_chunks()
         self.keys = Keys(table["key"].combine_chunks() if len(table) else pa.array([], pa.string()))
         self.has_masks = manifest.has_masks
-        self._encoding = table["encoding"].combine_chunks().dictionary_encode() if len(table) else None
+        self._encodings = table["encoding"].combine_chunks() if len(table) else pa.array([], pa.string())
         self._columns = {
             name: table[name].to_numpy() for name in table.column_names if pa.types.is_integer(table[name].type)
         }
@@ -110,7 +110,7 @@ class PairShards:
         size = (at["height_px"], at["width_px"])
         shapes = {"degraded": (at["degraded_height_px"], at["degraded_width_px"], 3), "clean": (*size, 3), "mask": size}
         depths = {"degraded": at["bit_depth"], "clean": at["bit_depth"], "mask": 8}
-        encoding = self._encoding[index].as_py()
+        encoding = self._encodings[index].as_py()
         data = self._map(at["shard"])
         pictures = {
             name: decode(

@@ -74,6 +74,7 @@ class PixelBatch:
 
     def images(self, device: torch.device | None = None) -> tuple[Tensor, Tensor, Tensor | None]:
         """x_input and x_start, float32 in [-1, 1] (batch, 3, height, width), and the mask in [0, 1] or None."""
+
         def unit(pixels: Tensor) -> Tensor:
             return from_pixels(pixels.to(device, non_blocking=True)).contiguous()
 

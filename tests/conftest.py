@@ -32,6 +32,7 @@ import hypothesis  # noqa: E402
 import pytest  # noqa: E402
 import torch  # noqa: E402
 
+pytest_plugins = ["tests.s3"]
 REPOSITORY = Path(__file__).resolve().parents[1]
 
 torch.set_num_threads(1)

@@ -88,6 +88,7 @@ def s3_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[S3Server]:
             env={**os.environ, "WEED_MASTER_VOLUME_GROWTH_COPY_1": "1"},
             start_new_session=True,
         )
+    guard = _guard(process)
     try:
         environments = [
             _environment(f"http://127.0.0.1:{ports[-1]}", key, secret) for key, secret, _ in identities.values()
@@ -102,8 +103,7 @@ def s3_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[S3Server]:
         _wait_until_it_answers(server, process, folder / "log.txt")
         yield server
     finally:
-        process.kill()  # to end in good order may take it half a minute, and nobody needs its data any more
-        process.wait()
+        _stop(process, guard)
 
 
 @pytest.fixture
@@ -224,3 +224,17 @@ def _wait_until_it_answers(server: S3Server, process: subprocess.Popen[bytes], l
         except (OSError, BotoCoreError, ClientError):
             time.sleep(0.05)
     raise RuntimeError(f"the S3 server did not start:\n{log.read_text(errors='replace')[-2000:]}")
+
+
+def _guard(process: subprocess.Popen[bytes]) -> subprocess.Popen[bytes]:
+    """A process that ends the server when it is told to, or when these tests are killed.
+
+    It kills: to end in good order may take the server half a minute, and nobody needs its data any more.
+    """
+    command = ["sh", "-c", 'read _; kill -9 "$0"', str(process.pid)]
+    return subprocess.Popen(command, stdin=subprocess.PIPE, start_new_session=True)
+
+
+def _stop(process: subprocess.Popen[bytes], guard: subprocess.Popen[bytes]) -> None:
+    guard.communicate(b"now\n")
+    process.wait()

@@ -11,10 +11,13 @@ import cv2
 import numpy as np
 from PIL import Image, UnidentifiedImageError
 
+from pipelines.ops.png import png_holds_all
 from rddm.errors import DataError, UnreadableImageError
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
+
+    from pipelines.config import Part
 
 FORMATS = ("PNG", "JPEG", "TIFF", "WEBP", "BMP")
 _ORIENTATION = 0x0112
@@ -83,7 +86,12 @@ def decode_image(data: bytes, *, name: str, max_pixels: int = 64_000_000) -> Dec
         with warnings.catch_warnings(), Image.open(io.BytesIO(data), formats=FORMATS) as image:
             warnings.simplefilter("ignore")  # Pillow's own, softer limit and odd EXIF blocks; ours is below
             _check_header(image, name, max_pixels)
-            return _decode_16(image, data, name) if _is_16_bit(image, data) else _decode_8(image)
+            decoded = _decode_16(image, data, name) if _is_16_bit(image, data) else _decode_8(image)
+            if image.format == "PNG" and _ends_flat(decoded.pixels) and not png_holds_all(data):
+                raise _unreadable(
+                    name, f"its header claims {image.width} x {image.height} pixels, it holds fewer", "all"
+                )
+            return decoded
     except UnidentifiedImageError:
         raise _unreadable(name, "it is no picture, or its header is damaged", f"one of {', '.join(FORMATS)}") from None
     except UnreadableImageError:
@@ -143,6 +151,24 @@ def as_8_bit(pixels: NDArray[Any]) -> NDArray[np.uint8]:
         pixels: uint8 or uint16.
     """
     return (pixels >> 8).astype(np.uint8) if pixels.dtype == np.uint16 else pixels
+
+
+def half_of(pixels: NDArray[Any], part: Part) -> NDArray[Any]:
+    """One half of a picture that holds both sides of a pair; the middle line of an odd one is left out."""
+    height, width = pixels.shape[0] // 2, pixels.shape[1] // 2
+    halves: dict[str, Any] = {
+        "left": np.s_[:, :width],
+        "right": np.s_[:, pixels.shape[1] - width :],
+        "top": np.s_[:height],
+        "bottom": np.s_[pixels.shape[0] - height :],
+    }
+    return np.ascontiguousarray(pixels[halves[part]]) if part in halves else pixels
+
+
+def _ends_flat(pixels: NDArray[Any]) -> bool:
+    """Whether an edge has one colour: where rows are missing, the file's last one has, wherever it was turned to."""
+    edges = (pixels[-1], pixels[0], pixels[:, -1], pixels[:, 0])
+    return any(bool((edge == edge[0]).all()) for edge in edges)
 
 
 def _check_header(image: Image.Image, name: str, max_pixels: int) -> None:

@@ -11,17 +11,17 @@ import numpy as np
 
 from pipelines.containers import Limits, SourceFile, read_file, source_uri
 from pipelines.manifest import Quarantined, sha256
-from pipelines.ops.codec import as_8_bit, decode_image
+from pipelines.ops.codec import as_8_bit, decode_image, half_of
 from pipelines.ops.compare import brightness, psnr_db, ssim
 from pipelines.ops.lossless import encode
-from pipelines.pairing import SourcePair
 from pipelines.schema import TRAIN
+from pipelines.sources.pairing import SourcePair
 from rddm.errors import DataError, StorageUnreachableError
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from pipelines.config import Part, PreprocessConfig
+    from pipelines.config import PreprocessConfig
     from pipelines.ops.degrade import Degrade
 
 
@@ -68,7 +68,7 @@ class PictureStatistics:
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
 class LoadedPair:
-    """Decoded pixels, uint8 or uint16 (height, width, 3), the mask as uint8 (height, width), and hashes of the files."""
+    """Decoded pixels, uint8 or uint16 (height, width, 3); the mask as uint8 (height, width); hashes of files."""
 
     degraded: NDArray[Any]
     clean: NDArray[Any]
@@ -195,7 +195,7 @@ def corners(length: int, size: int, stride: int) -> list[int]:
 def _picture(pair: SourcePair, file: SourceFile, config: PreprocessConfig) -> tuple[NDArray[Any], str]:
     data = read_file(pair.root, file, Limits.of(config))
     pixels = decode_image(data, name=file.path, max_pixels=config.max_pixels).pixels
-    return _part(pixels, file.part), sha256(data)
+    return half_of(pixels, file.part), sha256(data)
 
 
 def _mask(pair: SourcePair, config: PreprocessConfig) -> tuple[NDArray[np.uint8] | None, str | None]:
@@ -203,18 +203,6 @@ def _mask(pair: SourcePair, config: PreprocessConfig) -> tuple[NDArray[np.uint8]
         return None, None
     colours, digest = _picture(pair, pair.mask, config)
     return np.ascontiguousarray(as_8_bit(colours).max(axis=2)), digest
-
-
-def _part(pixels: NDArray[Any], part: Part) -> NDArray[Any]:
-    """One half of a picture that holds both sides of a pair; the middle row or column of an odd one is left out."""
-    height, width = pixels.shape[0] // 2, pixels.shape[1] // 2
-    halves = {
-        "left": np.s_[:, :width],
-        "right": np.s_[:, pixels.shape[1] - width :],
-        "top": np.s_[:height],
-        "bottom": np.s_[pixels.shape[0] - height :],
-    }
-    return np.ascontiguousarray(pixels[halves[part]]) if part in halves else pixels
 
 
 def _enlarged(pixels: NDArray[Any], scale: int) -> NDArray[Any]:

@@ -11,8 +11,9 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from pipelines import croissant, schema
+from pipelines import schema
 from pipelines.config import Encoding
+from pipelines.dataset import croissant
 from pipelines.manifest import read_manifest
 from tests.conftest import REPOSITORY
 from tests.unit.pipelines.datasets import make_dataset, pictures_of

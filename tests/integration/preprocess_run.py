@@ -2,7 +2,8 @@
 
 Usage: python -m tests.integration.preprocess_run CONFIG.json OUTPUT [ADDRESS]
 
-`CONFIG.json` holds a `PreprocessConfig`; ADDRESS is a running Ray's, or `two-nodes` for a cluster of two on this machine.
+`CONFIG.json` holds a `PreprocessConfig`; ADDRESS is a running Ray's, or `two-nodes` for a cluster of two machines on
+this one.
 The last line on stdout is the report as JSON.
 """
 

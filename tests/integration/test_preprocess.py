@@ -121,10 +121,12 @@ def test_another_config_or_another_file_is_not_taken_for_the_same(config: Prepro
     assert changed.fingerprint == preprocess(raw, str(tmp_path / "whole")).fingerprint
 
 
-def start(config: PreprocessConfig, output: Path, address: str) -> subprocess.Popen[str]:
+def start(config: PreprocessConfig, output: Path, address: str, *, output_uri: str = "") -> subprocess.Popen[str]:
+    """A run in a process of its own, into a local folder, or into another place that is described beside it."""
     described = output.with_suffix(".json")
     described.write_bytes(TypeAdapter(PreprocessConfig).dump_json(config))
-    arguments = [sys.executable, "-m", "tests.integration.preprocess_run", described, output, address]
+    script = "tests.integration.preprocess_run"
+    arguments = [sys.executable, "-m", script, str(described), output_uri or str(output), address]
     environment = {**os.environ, "RAY_AUTH_MODE": "disabled", "RAY_health_check_period_ms": "1000"}
     return subprocess.Popen(
         arguments, cwd=REPOSITORY, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True

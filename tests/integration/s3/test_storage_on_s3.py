@@ -92,8 +92,11 @@ def test_another_process_s_objects_are_seen_at_once(s3_server: S3Server, s3_pref
     place = storage.join(s3_prefix, "new")
     storage.publish_bytes(storage.join(s3_prefix, "old"), b"1")
     assert (storage.exists(place), storage.list_files(s3_prefix)) == (False, ["old"])
+    fs, path = storage.filesystem(s3_prefix)
+    assert fs.ls(path) == [f"{path}/old"]
     s3_server.client.put_object(Bucket=bucket, Key=f"{key}/new", Body=b"12")
     assert storage.exists(place)
+    assert fs.ls(path) == [f"{path}/new", f"{path}/old"]
     assert storage.list_entries(s3_prefix) == [("new", 2), ("old", 1)]
     s3_server.client.put_object(Bucket=bucket, Key=f"{key}/new", Body=b"123")
     assert storage.list_entries(s3_prefix) == [("new", 3), ("old", 1)]

@@ -12,7 +12,7 @@ from rich.console import Console
 from jobs import data
 from jobs.terminal import Terminal
 from pipelines.config import CardConfig
-from pipelines.contact_sheet import SheetRow, contact_sheet
+from pipelines.dataset.contact_sheet import SheetRow, contact_sheet
 from pipelines.manifest import read_manifest
 from rddm.errors import ConfigError, DataError
 from tests.unit.pipelines.datasets import make_dataset, pictures_of

@@ -60,7 +60,7 @@ def test_in_pipelines_ray_is_in_the_graphs_and_torch_where_shards_are_read() -> 
     pipelines = {path for path in importers("ray") if path.startswith("pipelines/")}
     assert pipelines
     assert pipelines <= {
-        "pipelines/sources.py",
+        "pipelines/doctor/graph.py",
         "pipelines/preprocess.py",
         "pipelines/archive.py",
         "pipelines/graphs.py",

@@ -14,12 +14,13 @@ import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from pipelines import manifest as records
-from pipelines import schema, statistics, storage
+from pipelines import schema, storage
 from pipelines.config import CardConfig, Encoding, PreprocessConfig, SourceConfig
+from pipelines.dataset import statistics
+from pipelines.dataset.shard_writer import write_shard
 from pipelines.manifest import DatasetManifest, Quarantined, Shard
 from pipelines.ops import compare
 from pipelines.ops.lossless import encode
-from pipelines.shard_writer import write_shard
 from tests.unit.pipelines.pictures import photograph
 
 SPLITS = {schema.TRAIN: 5, schema.TEST: 2}

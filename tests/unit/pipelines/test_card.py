@@ -11,10 +11,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pipelines import schema
-from pipelines.card import escaped, render
 from pipelines.config import CardConfig
+from pipelines.dataset.card import escaped, render
+from pipelines.dataset.text import one_line, size_text
 from pipelines.manifest import DatasetManifest, read_manifest
-from pipelines.text import one_line, size_text
 from tests.unit.pipelines.datasets import VERSIONS, make_dataset, pictures_of
 
 HOSTILE = "x`y` ```\n# Head\n<script>alert(1)</script> [a](javascript:b) | c \x1b[31m *d* &amp; ````"

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pipelines.contact_sheet import SheetRow, contact_sheet, spread
+from pipelines.dataset.contact_sheet import SheetRow, contact_sheet, spread
 from tests.unit.pipelines.pictures import photograph
 
 

@@ -10,8 +10,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from pipelines import croissant, schema
+from pipelines import schema
 from pipelines.config import CardConfig, Encoding
+from pipelines.dataset import croissant
 from pipelines.manifest import read_manifest
 from tests.unit.pipelines.datasets import SPLITS, make_dataset, pictures_of
 

@@ -9,12 +9,11 @@ from pathlib import Path
 import pytest
 import yaml
 
-from pipelines import layout_pages
 from pipelines.config import PreprocessConfig, SourceConfig
 from pipelines.containers import SourceFile
-from pipelines.layouts import FILLED, LAYOUTS, Layout, Suggestion, resolve, suggest_layout
-from pipelines.pairing import SourcePair
-from pipelines.sources import SOURCES, Found, survey
+from pipelines.sources import SOURCES, Found, layout_pages, survey
+from pipelines.sources.layouts import FILLED, LAYOUTS, Layout, Suggestion, resolve, suggest_layout
+from pipelines.sources.pairing import SourcePair
 from rddm.errors import ConfigError
 from rddm.tasks import TASKS
 
@@ -175,7 +174,7 @@ def test_a_section_that_says_too_little_is_refused(config: SourceConfig, message
 
 
 def test_the_pages_on_disk_are_those_of_the_layouts() -> None:
-    """If this fails: python -m pipelines.layout_pages."""
+    """If this fails: python -m pipelines.sources.layout_pages."""
     on_disk = {path.name: path.read_text(encoding="utf-8") for path in layout_pages.FOLDER.glob("*.md")}
     assert on_disk == layout_pages.pages()
     assert set(on_disk) == {"index.md", *(f"{name}.md" for name in NAMES)}

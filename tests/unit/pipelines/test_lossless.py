@@ -38,7 +38,9 @@ def test_encoded_pictures_are_ordinary_files_and_raw_ones_ordinary_rows() -> Non
     assert Image.open(io.BytesIO(encode(pixels, "png"))).format == "PNG"
     assert np.array_equal(np.asarray(Image.open(io.BytesIO(encode(pixels, "webp")))), pixels)
     assert Image.open(io.BytesIO(encode(photograph(dtype=np.uint16), "webp"))).format == "PNG"
-    assert encode(photograph(dtype=np.uint16), "raw")[:2] == int(photograph(dtype=np.uint16)[0, 0, 0]).to_bytes(2, "little")
+    assert encode(photograph(dtype=np.uint16), "raw")[:2] == int(photograph(dtype=np.uint16)[0, 0, 0]).to_bytes(
+        2, "little"
+    )
 
 
 @pytest.mark.parametrize("encoding", ENCODINGS)

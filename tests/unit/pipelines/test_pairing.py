@@ -9,8 +9,8 @@ from hypothesis import strategies as st
 
 from pipelines.config import SourceConfig
 from pipelines.containers import SourceFile
-from pipelines.pairing import Joined, couple, held_out, join
-from pipelines.sides import is_ignored
+from pipelines.sources.pairing import Joined, couple, held_out, join
+from pipelines.sources.sides import is_ignored
 from rddm.errors import ConfigError
 
 LOW_HIGH = {"degraded": "{split}/low/{id}.{ext}", "clean": "{split}/high/{id}.{ext}"}

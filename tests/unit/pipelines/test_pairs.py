@@ -15,12 +15,12 @@ from PIL import Image
 from pipelines import schema
 from pipelines.config import CardConfig, DegradeConfig, PatchConfig, PreprocessConfig, SourceConfig
 from pipelines.containers import SourceFile
+from pipelines.dataset.plans import ShardPlan, plan_shards
 from pipelines.manifest import Quarantined
 from pipelines.ops.degrade import DEGRADATIONS, Degrade
 from pipelines.ops.lossless import decode
 from pipelines.ops.pairs import CheckedPair, WorkItem, checked, corners
-from pipelines.pairing import SourcePair
-from pipelines.plans import ShardPlan, plan_shards
+from pipelines.sources.pairing import SourcePair
 from tests.unit.pipelines.pictures import encoded, encoded_16, photograph
 
 
@@ -54,7 +54,7 @@ def test_a_strength_outside_its_range_is_refused() -> None:
         Degrade("blur", strength=1.5)
 
 
-def item_of(folder: Path, *, parts: tuple[Any, Any] = ("whole", "whole"), tags: Any = None, **files: bytes) -> WorkItem:
+def item_of(folder: Path, *, parts: Any = ("whole", "whole"), tags: Any = None, **files: Any) -> WorkItem:
     """A pair whose files (`degraded`, `clean`, `mask`) lie in a folder; one file of both where only `both` is given."""
     for name, data in files.items():
         (folder / name).write_bytes(data)
@@ -140,7 +140,9 @@ def test_corners_cover_a_side_and_stay_inside(length: int, size: int, stride: in
 
 def test_a_row_says_where_it_comes_from(tmp_path: Path) -> None:
     clean = encoded(photograph())
-    (row,) = rows_of(item_of(tmp_path, degraded=encoded(photograph() // 2), clean=clean, tags={"scene": "s", "id": "1"}))
+    (row,) = rows_of(
+        item_of(tmp_path, degraded=encoded(photograph() // 2), clean=clean, tags={"scene": "s", "id": "1"})
+    )
     assert set(row) == set(schema.PAIRS.names)
     assert row["clean_uri"] == str(tmp_path / "clean")
     assert row["tags"] == [("id", "1"), ("scene", "s")]
@@ -244,7 +246,9 @@ def test_a_plan_s_digest_knows_what_decides_its_bytes() -> None:
         return [plan.digest for plan in plan_shards(given, PreprocessConfig(pictures_per_shard=8, **changes))]
 
     first = pairs(20, degraded=True)
-    grown = tuple(dataclasses.replace(pair, clean=SourceFile("0.png", 77)) if pair.key == "train/0" else pair for pair in first)
+    grown = tuple(
+        dataclasses.replace(pair, clean=SourceFile("0.png", 77)) if pair.key == "train/0" else pair for pair in first
+    )
     assert digests(first) == digests(first, card=CardConfig(title="other"), max_quarantined_share=0.5)
     assert digests(grown)[0] != digests(first)[0]
     assert digests(grown)[1:] == digests(first)[1:], "only the shard that the file is in"
@@ -269,8 +273,6 @@ def test_a_grey_mask_in_a_colour_file_is_one_plane(tmp_path: Path) -> None:
     mask[10:20, 10:20] = (255, 0, 0)
     buffer = io.BytesIO()
     Image.fromarray(mask).save(buffer, "PNG")
-    item = item_of(
-        tmp_path, degraded=encoded(photograph() // 2), clean=encoded(photograph()), mask=buffer.getvalue()
-    )
+    item = item_of(tmp_path, degraded=encoded(photograph() // 2), clean=encoded(photograph()), mask=buffer.getvalue())
     (row,) = rows_of(item)
     assert np.array_equal(pixels(row, "mask"), mask[..., 0])

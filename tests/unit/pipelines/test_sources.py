@@ -12,8 +12,8 @@ import pytest
 
 from pipelines.config import PreprocessConfig, SourceConfig
 from pipelines.containers import Limits, SourceFile, read_file
-from pipelines.pairing import SourcePair
 from pipelines.sources import SOURCES, Found, find_pairs, survey, with_validation
+from pipelines.sources.pairing import SourcePair
 from rddm.errors import ConfigError, DataError, EmptyDatasetError
 from tests.unit.pipelines.pictures import write_pairs
 

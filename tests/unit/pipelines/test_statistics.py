@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from pipelines import schema
-from pipelines.statistics import plot, summarise
+from pipelines.dataset.statistics import plot, summarise
 
 
 def table(*rows: dict[str, Any]) -> pa.Table:

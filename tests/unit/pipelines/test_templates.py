@@ -7,8 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pipelines.layouts import LAYOUTS
-from pipelines.templates import EXTENSIONS, MAX_NAME, Template, is_picture
+from pipelines.sources.layouts import LAYOUTS
+from pipelines.sources.name_templates import EXTENSIONS, MAX_NAME, Template, is_picture
 from rddm.errors import ConfigError
 
 

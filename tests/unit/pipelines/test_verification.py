@@ -10,8 +10,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from pipelines.dataset.verification import Damage, verify
 from pipelines.manifest import read_manifest, sha256
-from pipelines.verification import Damage, verify
 from tests.unit.pipelines.datasets import make_dataset
 
 SHARD = "data/train/part-00000.parquet"

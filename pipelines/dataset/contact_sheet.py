@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
+from pipelines.dataset.text import one_line
 from pipelines.ops.codec import as_8_bit
-from pipelines.text import one_line
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

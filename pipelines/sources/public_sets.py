@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from pipelines.layout_table import LAYOUTS, Layout
+from pipelines.sources.layout_table import LAYOUTS, Layout
 
 LAYOUTS.register("lol")(
     Layout(

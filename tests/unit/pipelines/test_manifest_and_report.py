@@ -11,14 +11,14 @@ from tests.unit.pipelines.pictures import photograph
 
 
 def test_a_manifest_survives_and_another_version_is_refused() -> None:
-    shards = (Shard(path="data/a.parquet", split="train", rows=2, sha256="0" * 64),)
+    shards = (Shard(path="data/a.parquet", split="train", rows=2, num_bytes=9, sha256="0" * 64),)
     manifest = DatasetManifest(
-        schema_version=1, fingerprint=fingerprint(shards), rows={"train": 2}, shards=shards,
-        num_quarantined=0, config={}, versions={},
+        schema_version=2, title="t", fingerprint=fingerprint(shards), rows={"train": 2}, pictures={"train": 1},
+        has_masks=False, shards=shards, index_sha256="1" * 64, num_quarantined=0, statistics={}, config={}, versions={},
     )  # fmt: skip
     assert DatasetManifest.from_json(manifest.to_json(), where="m.json") == manifest
-    newer = manifest.to_json().replace(b'"schema_version": 1', b'"schema_version": 2')
-    with pytest.raises(DataError, match="schema version 2; this release reads 1"):
+    newer = manifest.to_json().replace(b'"schema_version": 2', b'"schema_version": 3')
+    with pytest.raises(DataError, match="schema version 3; this release reads 2"):
         DatasetManifest.from_json(newer, where="m.json")
     with pytest.raises(DataError, match=r"m\.json is no data set's manifest"):
         DatasetManifest.from_json(b"{}", where="m.json")

@@ -16,8 +16,8 @@ import zlib
 from collections.abc import Callable, Iterator
 from typing import Any
 
-from pipelines.entries import CHUNK_BYTES, Entry, Fault, Judged, judged, require_count, too_large
-from pipelines.unpacking import Decompressor, pieces
+from pipelines.containers.entries import CHUNK_BYTES, Entry, Fault, Judged, judged, require_count, too_large
+from pipelines.containers.unpacking import Decompressor, pieces
 from rddm.errors import DataError
 
 _ENCRYPTED, _LZMA_END_MARK, _UTF_8 = 0x1, 0x2, 0x800

@@ -7,13 +7,14 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from pipelines import pair_list, storage
+from pipelines import storage
 from pipelines.config import PreprocessConfig, SourceConfig
 from pipelines.containers import Limits, SourceFile, container_kind, list_container, prepared
-from pipelines.layouts import resolve, suggest_layout
 from pipelines.manifest import Quarantined
-from pipelines.pairing import Joined, SourcePair, couple, held_out, join, without_collection
 from pipelines.schema import SPLITS, TEST, TRAIN, VAL
+from pipelines.sources import pair_list
+from pipelines.sources.layouts import resolve, suggest_layout
+from pipelines.sources.pairing import Joined, SourcePair, couple, held_out, join, without_collection
 from rddm.errors import ConfigError, DataError, EmptyDatasetError
 from rddm.registry import Registry
 

@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
-from pipelines.entries import Entry, Fault
+from pipelines.containers.entries import Entry, Fault
 from rddm.errors import DataError
 
 _BLOCK = tarfile.BLOCKSIZE

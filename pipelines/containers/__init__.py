@@ -10,11 +10,11 @@ from typing import Literal, NamedTuple
 
 from pipelines import storage
 from pipelines.config import Part, PreprocessConfig
-from pipelines.entries import Judged, judged, read_within, require_count, size_fault, too_large
+from pipelines.containers.entries import Judged, judged, read_within, require_count, size_fault, too_large
+from pipelines.containers.tars import tar_entries
+from pipelines.containers.unpacking import PACKINGS, packing, unpacked
+from pipelines.containers.zips import ZipReader
 from pipelines.manifest import Quarantined, set_misnamed_aside
-from pipelines.tars import tar_entries
-from pipelines.unpacking import PACKINGS, packing, unpacked
-from pipelines.zips import ZipReader
 from rddm.errors import DataError, StorageUnreachableError, UnreadableImageError
 
 _BLOCK_BYTES = 1 << 18

@@ -16,13 +16,14 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from pipelines import card, croissant, schema, statistics, storage
 from pipelines import manifest as records_of
+from pipelines import schema, storage
 from pipelines.config import PreprocessConfig
+from pipelines.dataset import card, croissant, statistics
+from pipelines.dataset.plans import versions
+from pipelines.dataset.records import ShardRecord
+from pipelines.dataset.shard_writer import sha256_of_file
 from pipelines.manifest import INDEX, MANIFEST, DatasetManifest, Quarantined, Shard
-from pipelines.plans import versions
-from pipelines.records import ShardRecord
-from pipelines.shard_writer import sha256_of_file
 
 QUARANTINE, QUARANTINE_TABLE = "quarantine.jsonl", "quarantine.parquet"
 STATISTICS, PLOT, CROISSANT, CARD = "statistics.parquet", "statistics.png", "croissant.json", "README.md"

@@ -11,7 +11,7 @@ from typing import Any, Protocol
 import pyarrow as pa
 
 from pipelines import storage
-from pipelines.entries import CHUNK_BYTES
+from pipelines.containers.entries import CHUNK_BYTES
 from rddm.errors import DataError
 
 PACKINGS = {

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import yaml
 
 from pipelines import schema
-from pipelines.text import one_line, size_text
+from pipelines.dataset.text import one_line, size_text
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence

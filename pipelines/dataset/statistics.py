@@ -14,8 +14,8 @@ import pyarrow.compute as pc
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
+from pipelines.dataset.text import one_line
 from pipelines.schema import SPLITS
-from pipelines.text import one_line
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

@@ -1,4 +1,4 @@
-"""The reference pages of the layouts, made of the layouts themselves: `python -m pipelines.layout_pages`."""
+"""The reference pages of the layouts, made of the layouts themselves: `python -m pipelines.sources.layout_pages`."""
 
 from __future__ import annotations
 
@@ -9,11 +9,11 @@ from pathlib import Path
 
 from pipelines.config import SourceConfig
 from pipelines.containers import SourceFile
-from pipelines.layouts import FILLED, LAYOUTS, Layout, filled
-from pipelines.pairing import SourcePair, couple, join
+from pipelines.sources.layouts import FILLED, LAYOUTS, Layout, filled
+from pipelines.sources.pairing import SourcePair, couple, join
 
-FOLDER = Path(__file__).resolve().parents[1] / "docs" / "reference" / "layouts"
-_MADE = "*Made by `python -m pipelines.layout_pages` of `pipelines/layout_table.py` and `pipelines/public_sets.py`.*"
+FOLDER = Path(__file__).resolve().parents[2] / "docs" / "reference" / "layouts"
+_MADE = "*Made by `python -m pipelines.sources.layout_pages` of the tables in `pipelines/sources/`.*"
 _INDEX = """# Layouts
 
 A layout says how a data set names its files, so that a config names the layout and the root, and nothing else:

@@ -17,9 +17,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from pipelines import schema, storage
+from pipelines.dataset.plans import ShardPlan
 from pipelines.manifest import Quarantined, Shard
 from pipelines.ops.pairs import PictureStatistics
-from pipelines.plans import ShardPlan
 
 STAGING = ".staging"
 _RECORDS, _KEY = "records", b"rddm.record"

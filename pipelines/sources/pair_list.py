@@ -11,9 +11,9 @@ from pipelines import storage
 from pipelines.config import SourceConfig
 from pipelines.containers import SourceFile
 from pipelines.manifest import Quarantined
-from pipelines.pairing import Joined, SourcePair
 from pipelines.schema import SPLITS, TRAIN
-from pipelines.sides import SKIP, in_order
+from pipelines.sources.pairing import Joined, SourcePair
+from pipelines.sources.sides import SKIP, in_order
 from rddm.errors import ConfigError
 
 _DELIMITERS = ",;\t"

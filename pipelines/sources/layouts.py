@@ -8,12 +8,12 @@ from dataclasses import fields, replace
 from itertools import takewhile
 from typing import NamedTuple
 
-from pipelines import public_sets
 from pipelines.config import SourceConfig
 from pipelines.containers import SourceFile
-from pipelines.layout_table import LAYOUTS, Layout
-from pipelines.pairing import join
-from pipelines.sides import is_ignored
+from pipelines.sources import public_sets
+from pipelines.sources.layout_table import LAYOUTS, Layout
+from pipelines.sources.pairing import join
+from pipelines.sources.sides import is_ignored
 from rddm.errors import ConfigError
 
 __all__ = ["FILLED", "LAYOUTS", "Layout", "Suggestion", "filled", "resolve", "suggest_layout"]

@@ -12,7 +12,7 @@ from typing import Any
 from pipelines import schema
 from pipelines.config import CardConfig, PreprocessConfig
 from pipelines.ops.pairs import WorkItem
-from pipelines.pairing import SourcePair
+from pipelines.sources.pairing import SourcePair
 
 DATA = "data"
 PACKAGES = ("albumentations", "numpy", "opencv-python-headless", "pillow", "pyarrow")

@@ -13,7 +13,7 @@ from pipelines.config import Part, SourceConfig
 from pipelines.containers import SourceFile
 from pipelines.manifest import Quarantined
 from pipelines.schema import SPLITS, TRAIN
-from pipelines.templates import MAX_NAME, Template, composed, is_picture
+from pipelines.sources.name_templates import MAX_NAME, Template, composed, is_picture
 from rddm.errors import ConfigError
 
 SKIP = "skip"

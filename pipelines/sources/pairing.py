@@ -16,7 +16,7 @@ from pipelines.config import SourceConfig
 from pipelines.containers import SourceFile
 from pipelines.manifest import Quarantined
 from pipelines.schema import SPLITS, TRAIN, VAL
-from pipelines.sides import Side, Sides, in_order
+from pipelines.sources.sides import Side, Sides, in_order
 from rddm.errors import ConfigError
 
 _NO_TAGS: Mapping[str, str] = {}
