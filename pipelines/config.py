@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 Part = Literal["whole", "left", "right", "top", "bottom"]
-Encoding = Literal["webp", "png", "raw"]
+Encoding = Literal["webp", "png", "zstd", "raw"]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -111,8 +111,9 @@ class PreprocessConfig:
             protocol; 0 keeps them as they are.
         equalise_input: Whether the histograms of degraded pictures are equalised: the paper's way with LOL.
         seed: Seed of the degradations.
-        encoding: How pictures stand in the table: `webp` (lossless, smallest), `png` (lossless, read by everything) or
-            `raw` (nothing to decode, fastest). 16-bit pictures are PNG under `webp`.
+        encoding: How pictures stand in the table, all lossless: `webp` (smallest), `png` (read by everything), `zstd`
+            (raw pixels, compressed; decodes several times as fast) or `raw` (nothing to decode, fastest). 16-bit
+            pictures are PNG under `webp`.
         pictures_per_shard: Picture pairs whose rows make one Parquet file; 0 chooses by their number alone.
         row_group_size: Rows that one row group holds at most.
         row_group_bytes: Bytes of pictures above which a row group is closed early; what a worker holds at a time.

@@ -27,6 +27,7 @@ FIGURES = {
 _ENCODINGS = {
     "webp": "lossless WebP; 16-bit pictures and masks are PNG",
     "png": "PNG",
+    "zstd": "raw rows of pixels, each picture a Zstandard frame",
     "raw": "raw rows of pixels without a header; 16-bit ones are little-endian",
 }
 _MARKUP = re.compile(r"([\\`*_\[\]<>|#&~!$])")
@@ -57,11 +58,15 @@ train = pairs.filter("split = 'train'").select("key, degraded, clean").fetchall(
 ```
 """
 _DECODING = {
-    True: """\
+    "raw": """\
 A picture is then `numpy.frombuffer(row["clean"], "u1").reshape(row["height_px"], row["width_px"], 3)`, with `"<u2"`
 where `bit_depth` is 16; the degraded one has its own `degraded_height_px` and `degraded_width_px`.
 """,
-    False: """\
+    "zstd": """\
+A picture is then a Zstandard frame of `height_px * width_px * 3` bytes (twice as many where `bit_depth` is 16), such as
+`pyarrow.decompress(row["clean"], size, codec="zstd")` takes apart, and what is in it is an array of rows of pixels.
+""",
+    "png": """\
 A picture is then `PIL.Image.open(io.BytesIO(row["clean"]))`; where `bit_depth` is 16, read it with
 `cv2.imdecode(numpy.frombuffer(row["clean"], "u1"), cv2.IMREAD_COLOR_RGB | cv2.IMREAD_ANYDEPTH)`, because Pillow keeps
 8 of the 16 bits.
@@ -157,7 +162,7 @@ def _statistics(manifest: DatasetManifest) -> str:
 
 def _reading(manifest: DatasetManifest) -> str:
     return (
-        f"From the folder that holds this card.\n\n{_READING}\n{_DECODING[manifest.config['encoding'] == 'raw']}\n"
+        f"From the folder that holds this card.\n\n{_READING}\n{_DECODING.get(manifest.config['encoding'], _DECODING['png'])}\n"
         "To train on it, give a run the folder that holds this one (its name is `dataset`) as `workspace`:\n\n"
         "```bash\nrddm train --config FILE --set workspace=FOLDER\n```"
     )

@@ -11,7 +11,7 @@ import pyarrow as pa
 
 from pipelines import schema
 from pipelines.manifest import INDEX
-from pipelines.ops.lossless import RAW
+from pipelines.ops.lossless import RAW, ZSTD
 
 if TYPE_CHECKING:
     from pipelines.manifest import DatasetManifest, Shard
@@ -61,7 +61,7 @@ MEANINGS = {
     "degraded_height_px": "Height of the degraded picture.",
     "degraded_width_px": "Width of the degraded picture.",
     "bit_depth": "Bits of a channel, 8 or 16. Some readers keep only 8 of the 16 bits of an RGB PNG.",
-    "encoding": "webp, png or raw: how the three pictures stand here.",
+    "encoding": "webp, png, zstd or raw: how the three pictures stand here.",
     "degraded": "The degraded picture, RGB, lossless.",
     "clean": "The clean picture, RGB, lossless.",
     "mask": "Where the picture is degraded: 8-bit grey, lossless; null where there is none.",
@@ -143,7 +143,7 @@ def _splits(manifest: DatasetManifest) -> dict[str, Any]:
 
 
 def _pairs(manifest: DatasetManifest) -> dict[str, Any]:
-    encoded = manifest.config["encoding"] != RAW
+    encoded = manifest.config["encoding"] not in {RAW, ZSTD}  # whether a picture says itself what it is
     return {
         "@type": "cr:RecordSet",
         "@id": _PAIRS,
@@ -169,7 +169,7 @@ def _field(column: pa.Field, *, encoded: bool) -> dict[str, Any]:
             ],
         }
     if column.name in schema.PICTURES and not encoded:
-        field["description"] += " Rows of pixels without a header, 16-bit ones little-endian."
+        field["description"] += " Rows of pixels without a header, 16-bit ones little-endian; a Zstandard frame where `encoding` is zstd."
     return field | {"dataType": _data_type(column, encoded=encoded)} | _from_column(column.name)
 
 

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import io
+import math
 from typing import TYPE_CHECKING, Any
 
 import cv2
 import numpy as np
+import pyarrow as pa
 from PIL import Image
 
 from rddm.errors import UnreadableImageError
@@ -16,9 +18,14 @@ if TYPE_CHECKING:
 
     from pipelines.config import Encoding
 
-RAW = "raw"
-# Level 1 decodes as fast as any and is written ten times as fast as the best one, which is 5 % smaller.
-_PNG_OPTIONS = (cv2.IMWRITE_PNG_COMPRESSION, 1, cv2.IMWRITE_PNG_FILTER, cv2.IMWRITE_PNG_FILTER_SUB)
+RAW, ZSTD = "raw", "zstd"
+# Runs and one filter: 10 % larger than what Pillow writes, and read in half the time.
+_PNG_OPTIONS = (
+    *(cv2.IMWRITE_PNG_COMPRESSION, 1),
+    *(cv2.IMWRITE_PNG_STRATEGY, cv2.IMWRITE_PNG_STRATEGY_RLE),
+    *(cv2.IMWRITE_PNG_FILTER, cv2.IMWRITE_PNG_FILTER_UP),
+)
+_ZSTD = pa.Codec("zstd", compression_level=1)
 
 
 def encode(pixels: NDArray[Any], encoding: Encoding) -> bytes:
@@ -26,10 +33,11 @@ def encode(pixels: NDArray[Any], encoding: Encoding) -> bytes:
 
     Args:
         pixels: uint8 or uint16, RGB (height, width, 3) or grey (height, width).
-        encoding: `webp`, `png` or `raw`. 16-bit and grey pictures, which WebP cannot hold, become PNG under `webp`.
+        encoding: `webp`, `png`, `zstd` (raw pixels in a Zstandard frame) or `raw`. 16-bit and grey pictures, which WebP cannot hold, become PNG under `webp`.
     """
-    if encoding == RAW:
-        return np.ascontiguousarray(pixels).astype(pixels.dtype.newbyteorder("<"), copy=False).tobytes()
+    if encoding in {RAW, ZSTD}:
+        raw = np.ascontiguousarray(pixels).astype(pixels.dtype.newbyteorder("<"), copy=False)
+        return raw.tobytes() if encoding == RAW else bytes(_ZSTD.compress(raw.tobytes(), asbytes=True))
     if encoding == "png" or pixels.dtype == np.uint16 or pixels.ndim == 2:
         return _png(pixels)
     buffer = io.BytesIO()
@@ -50,10 +58,12 @@ def decode(data: bytes | memoryview, encoding: str, *, shape: tuple[int, ...], b
         UnreadableImageError: The bytes are damaged.
     """
     dtype = np.dtype("<u2" if bit_depth == 16 else np.uint8)
-    if encoding == RAW:
-        if memoryview(data).nbytes != np.prod(shape) * dtype.itemsize:
-            raise _damaged(f"it has {memoryview(data).nbytes} bytes, {shape} needs {np.prod(shape) * dtype.itemsize}")
-        return np.frombuffer(data, dtype).reshape(shape)
+    if encoding in {RAW, ZSTD}:
+        needed = math.prod(shape) * dtype.itemsize
+        raw = data if encoding == RAW else _unpacked(data, needed)
+        if memoryview(raw).nbytes != needed:
+            raise _damaged(f"it has {memoryview(raw).nbytes} bytes, {shape} needs {needed}")
+        return np.frombuffer(raw, dtype).reshape(shape)
     flags = cv2.IMREAD_UNCHANGED if len(shape) == 2 else cv2.IMREAD_COLOR_RGB | cv2.IMREAD_ANYDEPTH
     try:
         decoded = cv2.imdecode(np.frombuffer(data, np.uint8), flags)
@@ -62,6 +72,13 @@ def decode(data: bytes | memoryview, encoding: str, *, shape: tuple[int, ...], b
     if decoded is None or decoded.shape != shape or decoded.dtype != dtype:
         raise _damaged("it cannot be decoded" if decoded is None else f"it is {decoded.dtype} of shape {decoded.shape}")
     return np.asarray(decoded)
+
+
+def _unpacked(data: bytes | memoryview, size: int) -> pa.Buffer:
+    try:
+        return _ZSTD.decompress(data, decompressed_size=size)
+    except (OSError, ValueError) as error:
+        raise _damaged(str(error)) from None
 
 
 def _png(pixels: NDArray[Any]) -> bytes:

@@ -1,19 +1,55 @@
-"""Whether a PNG holds as many rows as it claims: its readers fill up what is missing without a word."""
+"""PNG files, chunk by chunk: whether they hold what they claim, and the same picture with nothing else in its file.
+
+The readers of PNG fill up rows that are missing without a word, unpack whatever stands behind the last row, and look
+for notes behind the pixels only after they have unpacked those.
+"""
 
 from __future__ import annotations
 
 import struct
 import zlib
 from collections.abc import Iterator
+from typing import NamedTuple
 
+SIGNATURE = b"\x89PNG\r\n\x1a\n"
 _CHUNK_BYTES = 1 << 16
 _CHANNELS = {0: 1, 2: 3, 3: 1, 4: 2, 6: 4}
+_PASSES = ((0, 0, 8, 8), (4, 0, 8, 8), (0, 4, 4, 8), (2, 0, 4, 4), (0, 2, 2, 4), (1, 0, 2, 2), (0, 1, 1, 2))
+"""Where the passes of an interlaced picture begin, and their steps: x, y, x, y."""
+_PIXELS = {b"IHDR", b"PLTE", b"tRNS", b"IDAT", b"IEND", b"acTL", b"fcTL", b"fdAT"}
+
+
+class Chunk(NamedTuple):
+    """A part of a PNG: what it is, where its content begins, and how long that says it is."""
+
+    kind: bytes
+    start: int
+    length: int
+
+    def content(self, data: bytes) -> memoryview:
+        """What is in it, as far as it is there."""
+        return memoryview(data)[self.start : self.start + self.length]
+
+
+def png_chunks(data: bytes) -> Iterator[Chunk]:
+    """The chunks of a PNG up to its end mark, or as far as they can be followed."""
+    place = len(SIGNATURE)
+    while place + 12 <= len(data):
+        chunk = Chunk(data[place + 4 : place + 8], place + 8, int.from_bytes(data[place : place + 4], "big"))
+        yield chunk
+        if chunk.kind == b"IEND":
+            return
+        place += 12 + chunk.length
 
 
 def png_bytes_needed(data: bytes) -> int:
-    """Bytes of filtered rows that the header asks for, at least."""
+    """Bytes of filtered rows that the header asks for."""
     width, height = int.from_bytes(data[16:20], "big"), int.from_bytes(data[20:24], "big")
-    return height * (1 + (width * data[24] * _CHANNELS.get(data[25], 1) + 7) // 8)
+    bits = data[24] * _CHANNELS.get(data[25], 1)
+    if not data[28]:
+        return _bytes_of_rows(width, height, bits)
+    sizes = ((-(-(width - x) // step_x), -(-(height - y) // step_y)) for x, y, step_x, step_y in _PASSES)
+    return sum(_bytes_of_rows(*size, bits) for size in sizes if min(size) > 0)
 
 
 def png_holds_all(data: bytes) -> bool:
@@ -21,24 +57,79 @@ def png_holds_all(data: bytes) -> bool:
     unpack, limit = zlib.decompressobj(), png_bytes_needed(data)
     total = 0
     try:
-        for chunk in _png_data(data):
-            pending = chunk
-            while pending and total < limit:
-                total += len(unpack.decompress(pending, _CHUNK_BYTES))
-                pending = unpack.unconsumed_tail
-    except (zlib.error, struct.error, ValueError):
+        for piece in _rows(data, unpack, limit):
+            total += len(piece)
+    except (zlib.error, ValueError):
         return True
     return total >= limit or not unpack.eof
 
 
-def _png_data(data: bytes) -> Iterator[bytes]:
-    place = 8
-    while place + 12 <= len(data):
-        (length,) = struct.unpack(">I", data[place : place + 4])
-        kind, content = data[place + 4 : place + 8], data[place + 8 : place + 8 + length]
-        (checksum,) = struct.unpack(">I", data[place + 8 + length : place + 12 + length])
-        if zlib.crc32(content, zlib.crc32(kind)) != checksum:
-            raise ValueError("a checksum does not hold")
-        if kind == b"IDAT":
-            yield content
-        place += 12 + length
+def plain_png(data: bytes) -> bytes | None:
+    """The same picture as a PNG of header, transparent colour, rows (not compressed) and end, or None for too few rows.
+
+    What OpenCV is given comes through here: it would go through all other chunks, and unpack all that follows the last
+    row, which may be a thousand times the file.
+
+    Args:
+        data: A PNG whose first chunk is its header.
+
+    Raises:
+        ValueError: Its checksums do not hold.
+        zlib.error: Its rows are damaged.
+    """
+    needed = png_bytes_needed(data)
+    plain = bytearray(data[:33])
+    for chunk in png_chunks(data):
+        if chunk.kind == b"tRNS" and chunk.length <= 6:
+            plain += _chunk(b"tRNS", bytes(chunk.content(data)))
+            break
+    pack, total = zlib.compressobj(0), 0
+    for piece in _rows(data, zlib.decompressobj(), needed):
+        total += len(piece)
+        plain += _chunk(b"IDAT", pack.compress(piece))
+    plain += _chunk(b"IDAT", pack.flush()) + _chunk(b"IEND", b"")
+    return bytes(plain) if total == needed else None
+
+
+def without_pixels(data: bytes) -> bytes:
+    """A PNG of one black pixel with all that another one says beside its pixels, such as its orientation."""
+    notes = (chunk for chunk in png_chunks(data) if chunk.kind not in _PIXELS)
+    header = struct.pack(">IIBBBBB", 1, 1, 8, 0, 0, 0, 0)
+    chunks = [
+        _chunk(b"IHDR", header),
+        *(_chunk(chunk.kind, bytes(chunk.content(data))) for chunk in notes),
+        _chunk(b"IDAT", zlib.compress(bytes(2))),
+        _chunk(b"IEND", b""),
+    ]
+    return SIGNATURE + b"".join(chunks)
+
+
+def _bytes_of_rows(width: int, height: int, bits: int) -> int:
+    return height * (1 + (width * bits + 7) // 8)
+
+
+def _rows(data: bytes, unpack: zlib._Decompress, limit: int) -> Iterator[bytes]:
+    """What the pixels' chunks unpack to, in pieces, `limit` bytes at most."""
+    total = 0
+    for chunk in png_chunks(data):
+        if chunk.kind != b"IDAT":
+            continue
+        pending: bytes | memoryview = _checked(data, chunk)
+        while pending and total < limit:
+            piece = unpack.decompress(pending, min(_CHUNK_BYTES, limit - total))
+            total += len(piece)
+            yield piece
+            pending = unpack.unconsumed_tail
+
+
+def _checked(data: bytes, chunk: Chunk) -> memoryview:
+    """A chunk's content, if its checksum holds."""
+    end = chunk.start + chunk.length
+    checksum = int.from_bytes(data[end : end + 4], "big")
+    if end + 4 > len(data) or zlib.crc32(memoryview(data)[chunk.start - 4 : end]) != checksum:
+        raise ValueError("a checksum does not hold")
+    return chunk.content(data)
+
+
+def _chunk(kind: bytes, content: bytes) -> bytes:
+    return struct.pack(">I", len(content)) + kind + content + struct.pack(">I", zlib.crc32(kind + content))

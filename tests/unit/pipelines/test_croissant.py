@@ -2,11 +2,13 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 from pathlib import Path
 from typing import Any
 
 import mlcroissant as mlc
 import numpy as np
+import pyarrow
 import pytest
 from PIL import Image
 
@@ -26,7 +28,7 @@ def described(dataset_uri: str) -> mlc.Dataset:
     return mlc.Dataset(jsonld=path)
 
 
-@pytest.fixture(scope="module", params=["webp", "png", "raw"])
+@pytest.fixture(scope="module", params=["webp", "png", "zstd", "raw"])
 def encoding(request: pytest.FixtureRequest) -> Encoding:
     chosen: Encoding = request.param
     return chosen
@@ -62,7 +64,10 @@ def test_mlcroissant_reads_every_row_of_the_folder(dataset_uri: str, encoding: E
 
 
 def pixels(value: Any, shape: tuple[int, ...]) -> Any:
-    return np.asarray(value) if isinstance(value, Image.Image) else np.frombuffer(value, np.uint8).reshape(shape)
+    if isinstance(value, Image.Image):
+        return np.asarray(value)
+    raw = value if len(value) == math.prod(shape) else pyarrow.decompress(value, math.prod(shape), codec="zstd")
+    return np.frombuffer(raw, np.uint8).reshape(shape)
 
 
 def test_one_split_is_read_without_the_files_of_the_others(tmp_path: Path) -> None:
@@ -113,7 +118,7 @@ def test_pictures_are_images_where_they_are_encoded_and_bytes_where_they_are_not
     metadata = croissant.describe(read_manifest(dataset_uri))
     fields = {field["name"]: field for field in metadata["recordSet"][1]["field"]}
     assert list(fields) == schema.PAIRS.names == list(croissant.MEANINGS)
-    expected = "sc:Text" if encoding == "raw" else "sc:ImageObject"
+    expected = "sc:Text" if encoding in {"raw", "zstd"} else "sc:ImageObject"
     assert {fields[name]["dataType"] for name in schema.PICTURES} == {expected}
     assert fields["width_px"]["dataType"] == "sc:Integer"
 

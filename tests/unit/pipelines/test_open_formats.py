@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import math
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -47,7 +48,10 @@ READERS = [with_pyarrow, with_pyarrow_as_one_table, with_polars, with_duckdb]
 def picture(row: Row, side: str, size: tuple[int, ...]) -> Any:
     """As the reference page tells it."""
     data = row[side]
-    if row["encoding"] == "raw":
+    if row["encoding"] == "zstd":
+        deep = row["bit_depth"] == 16 and side != "mask"
+        data = pyarrow.decompress(data, math.prod(size) * (2 if deep else 1), codec="zstd")
+    if row["encoding"] in {"raw", "zstd"}:
         return np.frombuffer(data, "<u2" if row["bit_depth"] == 16 and side != "mask" else "u1").reshape(size)
     if row["bit_depth"] == 16 and side != "mask":
         return cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR_RGB | cv2.IMREAD_ANYDEPTH)
@@ -55,7 +59,7 @@ def picture(row: Row, side: str, size: tuple[int, ...]) -> Any:
 
 
 @pytest.mark.parametrize("read", READERS)
-@pytest.mark.parametrize(("encoding", "bit_depth"), [("webp", 8), ("webp", 16), ("png", 8), ("raw", 8), ("raw", 16)])
+@pytest.mark.parametrize(("encoding", "bit_depth"), [("webp", 8), ("webp", 16), ("png", 8), ("raw", 8), ("raw", 16), ("zstd", 16)])
 def test_every_row_and_every_pixel_is_read(
     read: Callable[[Path], list[Row]], encoding: Encoding, bit_depth: int, tmp_path: Path
 ) -> None:

@@ -185,7 +185,7 @@ def test_unpaired_sides_keep_their_own_sizes(tmp_path: Path) -> None:
     assert result.statistics().psnr_db is None
 
 
-@pytest.mark.parametrize("encoding", ["webp", "png", "raw"])
+@pytest.mark.parametrize("encoding", ["webp", "png", "zstd", "raw"])
 def test_the_encoding_does_not_change_a_pixel(tmp_path: Path, encoding: Any) -> None:
     clean = photograph(dtype=np.uint16)
     item = item_of(tmp_path, degraded=encoded_16(clean // 3), clean=encoded_16(clean), mask=encoded_16(clean))

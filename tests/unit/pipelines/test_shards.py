@@ -16,7 +16,7 @@ from rddm.errors import DataError
 from tests.unit.pipelines.datasets import make_dataset, pictures_of
 
 
-@pytest.mark.parametrize("encoding", ["webp", "png", "raw"])
+@pytest.mark.parametrize("encoding", ["webp", "png", "zstd", "raw"])
 @pytest.mark.parametrize(("masks", "bit_depth"), [(False, 8), (True, 8), (True, 16)])
 def test_every_row_is_its_key_s_pictures(tmp_path: Path, encoding: Any, masks: bool, bit_depth: int) -> None:
     pairs = PairShards(
