@@ -130,7 +130,7 @@ def _print_card(uri: str, manifest: DatasetManifest, sheet: str | None, *, verif
         "place": uri,
         "size": f"{size_text(_num_bytes(manifest))} in {len(manifest.shards)} files",
         "encoding": manifest.config["encoding"],
-        "masks": "in every row" if manifest.has_masks else "not in every row",
+        "masks": "in every row" if manifest.has_masks else "no, or not in every row",
         "set aside": f"{manifest.num_quarantined} (see quarantine.jsonl)" if manifest.num_quarantined else "nothing",
         "fingerprint": manifest.fingerprint + (" (all files verified)" if verified else ""),
         "made with": ", ".join(f"{name} {version}" for name, version in sorted(manifest.versions.items())),

@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from typing import NamedTuple
 
 SIGNATURE = b"\x89PNG\r\n\x1a\n"
-_CHUNK_BYTES = 1 << 16
+_PIECE_BYTES = 1 << 16
 _CHANNELS = {0: 1, 2: 3, 3: 1, 4: 2, 6: 4}
 _PASSES = ((0, 0, 8, 8), (4, 0, 8, 8), (0, 4, 4, 8), (2, 0, 4, 4), (0, 2, 2, 4), (1, 0, 2, 2), (0, 1, 1, 2))
 """Where the passes of an interlaced picture begin, and their steps: x, y, x, y."""
@@ -79,14 +79,14 @@ def plain_png(data: bytes) -> bytes | None:
     """
     needed = png_bytes_needed(data)
     plain = bytearray(data[:33])
-    for chunk in png_chunks(data):
-        if chunk.kind == b"tRNS" and chunk.length <= 6:
-            plain += _chunk(b"tRNS", bytes(chunk.content(data)))
-            break
+    transparent = next((chunk for chunk in png_chunks(data) if chunk.kind in {b"tRNS", b"IDAT"}), None)
+    if transparent is not None and transparent.kind == b"tRNS":
+        plain += _chunk(b"tRNS", bytes(transparent.content(data)[:6]))
     pack, total = zlib.compressobj(0), 0
     for piece in _rows(data, zlib.decompressobj(), needed):
         total += len(piece)
-        plain += _chunk(b"IDAT", pack.compress(piece))
+        if packed := pack.compress(piece):
+            plain += _chunk(b"IDAT", packed)
     plain += _chunk(b"IDAT", pack.flush()) + _chunk(b"IEND", b"")
     return bytes(plain) if total == needed else None
 
@@ -114,12 +114,14 @@ def _rows(data: bytes, unpack: zlib._Decompress, limit: int) -> Iterator[bytes]:
     for chunk in png_chunks(data):
         if chunk.kind != b"IDAT":
             continue
-        pending: bytes | memoryview = _checked(data, chunk)
-        while pending and total < limit:
-            piece = unpack.decompress(pending, min(_CHUNK_BYTES, limit - total))
-            total += len(piece)
-            yield piece
-            pending = unpack.unconsumed_tail
+        content = _checked(data, chunk)
+        for start in range(0, len(content), _PIECE_BYTES):  # what is left over is copied with each piece
+            pending: bytes | memoryview = content[start : start + _PIECE_BYTES]
+            while pending and total < limit:
+                piece = unpack.decompress(pending, min(_PIECE_BYTES, limit - total))
+                total += len(piece)
+                yield piece
+                pending = unpack.unconsumed_tail
 
 
 def _checked(data: bytes, chunk: Chunk) -> memoryview:
