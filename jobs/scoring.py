@@ -66,7 +66,11 @@ def restore_and_score(
     """
     degraded, clean = pictures.degraded, pictures.clean
     pair = [to_signed(from_pixels(torch.from_numpy(np.array(pixels)))) for pixels in (clean, degraded)]
-    given = None if pictures.mask is None else from_pixels(torch.from_numpy(np.array(pictures.mask))[..., None])
+    given = (
+        None
+        if pictures.mask is None
+        else from_pixels(torch.from_numpy(np.array(pictures.mask))[..., None]).expand_as(pair[0])
+    )
     sample = restorer.task.sample(Sample(pair[0], pair[1], given), keyed_generator(seed, "scored", key))
     x_input = to_unit(sample.x_input)
     mask = None if sample.mask is None else sample.mask[None].to(device)

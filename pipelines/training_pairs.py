@@ -73,13 +73,14 @@ class PixelBatch:
         )
 
     def images(self, device: torch.device | None = None) -> tuple[Tensor, Tensor, Tensor | None]:
-        """x_input and x_start, float32 in [-1, 1] (batch, 3, height, width), and the mask in [0, 1] or None."""
+        """x_input and x_start, float32 in [-1, 1] (batch, 3, height, width), and the mask in [0, 1], as large."""
 
         def unit(pixels: Tensor) -> Tensor:
             return from_pixels(pixels.to(device, non_blocking=True)).contiguous()
 
-        mask = None if self.mask is None else unit(self.mask[..., None])
-        return to_signed(unit(self.degraded)), to_signed(unit(self.clean)), mask
+        x_start = to_signed(unit(self.clean))
+        mask = None if self.mask is None else unit(self.mask[..., None]).expand_as(x_start)
+        return to_signed(unit(self.degraded)), x_start, mask
 
 
 class TrainingPairs(Dataset[TrainingSample]):

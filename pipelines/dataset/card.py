@@ -162,7 +162,8 @@ def _statistics(manifest: DatasetManifest) -> str:
 
 def _reading(manifest: DatasetManifest) -> str:
     return (
-        f"From the folder that holds this card.\n\n{_READING}\n{_DECODING.get(manifest.config['encoding'], _DECODING['png'])}\n"
+        f"From the folder that holds this card.\n\n{_READING}\n"
+        f"{_DECODING.get(manifest.config['encoding'], _DECODING['png'])}\n"
         "To train on it, give a run the folder that holds this one (its name is `dataset`) as `workspace`:\n\n"
         "```bash\nrddm train --config FILE --set workspace=FOLDER\n```"
     )

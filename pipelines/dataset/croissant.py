@@ -169,7 +169,9 @@ def _field(column: pa.Field, *, encoded: bool) -> dict[str, Any]:
             ],
         }
     if column.name in schema.PICTURES and not encoded:
-        field["description"] += " Rows of pixels without a header, 16-bit ones little-endian; a Zstandard frame where `encoding` is zstd."
+        field["description"] += (
+            " Rows of pixels without a header, 16-bit ones little-endian; a Zstandard frame where `encoding` is zstd."
+        )
     return field | {"dataType": _data_type(column, encoded=encoded)} | _from_column(column.name)
 
 

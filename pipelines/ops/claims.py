@@ -12,9 +12,10 @@ import struct
 from collections.abc import Iterator, Mapping
 from typing import NamedTuple
 
-from pipelines.ops.png import SIGNATURE, png_chunks
+from pipelines.ops.png import SIGNATURE, png_bytes_needed, png_chunks
 
 _MOST_CHUNKS, _MOST_PARTS, _MOST_SCANS, _MOST_PAGES = 250_000, 20_000, 100, 1000
+_MOST_EXTRA_BYTES = 1 << 16
 _MOST_ENTRIES, _MOST_NUMBERS = 4096, 1 << 18
 _MOST_EXIF_BYTES = 1 << 18  # JPEG holds a quarter of it; each byte may become 160 in memory
 _MOST_RUN_LENGTH_WORK = 8_000_000  # Pillow unpacks run lengths in Python
@@ -70,14 +71,18 @@ def excess_of(data: bytes, *, max_pixels: int) -> Excess | None:
 
 
 def _of_png(data: bytes) -> Excess | None:
-    headers = 0
+    headers = rows = 0
     for number, chunk in enumerate(png_chunks(data), 1):
         if number > _MOST_CHUNKS:
             return _parts(_MOST_CHUNKS)
         if chunk.kind == b"eXIf" and chunk.length > _MOST_EXIF_BYTES:
             return _exif(chunk.length)
         headers += chunk.kind == b"IHDR"
-    return Excess("header_lies", f"it has {headers} headers", "one header") if headers > 1 else None
+        rows += chunk.length if chunk.kind == b"IDAT" else 0
+    if headers > 1:
+        return Excess("header_lies", f"it has {headers} headers", "one header")
+    most = 2 * png_bytes_needed(data) + _MOST_EXTRA_BYTES if headers else rows  # packing makes nothing twice as long
+    return Excess("header_lies", f"its packed rows have {rows} bytes", f"at most {most} bytes") if rows > most else None
 
 
 def _of_webp(data: bytes) -> Excess | None:

@@ -11,7 +11,8 @@ import cv2
 import numpy as np
 from PIL import Image, UnidentifiedImageError
 
-from pipelines.ops.png import png_holds_all
+from pipelines.ops.claims import excess_of
+from pipelines.ops.png import plain_png, png_holds_all
 from rddm.errors import DataError, UnreadableImageError
 
 if TYPE_CHECKING:
@@ -69,8 +70,8 @@ class DecodedImage:
 def decode_image(data: bytes, *, name: str, max_pixels: int = 64_000_000) -> DecodedImage:
     """Decode a picture file.
 
-    The pixel limit is checked on the header, before anything is unpacked; EXIF orientation is applied; palettes become
-    RGB or RGBA.
+    What the file claims is checked before any reader is let at it, its pixels on the header, before anything is unpacked;
+    EXIF orientation is applied; palettes become RGB or RGBA.
 
     Args:
         data: The file.
@@ -78,20 +79,22 @@ def decode_image(data: bytes, *, name: str, max_pixels: int = 64_000_000) -> Dec
         max_pixels: Largest height x width.
 
     Raises:
-        UnreadableImageError: It is empty, truncated, animated, too large, or of a format or mode that is not supported.
+        UnreadableImageError: It is empty, truncated, animated, too large, asks for work out of proportion, or is of a
+            format or mode that is not supported.
     """
     if not data:
         raise _unreadable(name, "it holds 0 bytes", "a picture")
+    if excess := excess_of(data, max_pixels=max_pixels):
+        raise _unreadable(name, excess.found, excess.expected)
     try:
-        with warnings.catch_warnings(), Image.open(io.BytesIO(data), formats=FORMATS) as image:
+        with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # Pillow's own, softer limit and odd EXIF blocks; ours is below
-            _check_header(image, name, max_pixels)
-            decoded = _decode_16(image, data, name) if _is_16_bit(image, data) else _decode_8(image)
-            if image.format == "PNG" and _ends_flat(decoded.pixels) and not png_holds_all(data):
-                raise _unreadable(
-                    name, f"its header claims {image.width} x {image.height} pixels, it holds fewer", "all"
-                )
-            return decoded
+            with Image.open(io.BytesIO(data), formats=FORMATS) as image:
+                _check_header(image, name, max_pixels)
+                decoded = _decode_16(image, data, name) if _is_16_bit(image, data) else _decode_8(image)
+                if image.format == "PNG" and _ends_flat(decoded.pixels) and not png_holds_all(data):
+                    raise _holds_fewer(image, name)
+                return decoded
     except UnidentifiedImageError:
         raise _unreadable(name, "it is no picture, or its header is damaged", f"one of {', '.join(FORMATS)}") from None
     except UnreadableImageError:
@@ -205,8 +208,11 @@ def _decode_8(image: Image.Image) -> DecodedImage:
 
 def _decode_16(image: Image.Image, data: bytes, name: str) -> DecodedImage:
     image.load()  # Pillow notices a truncated file, OpenCV fills the rest with black
-    decoded = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_UNCHANGED)
-    if decoded is None or decoded.dtype != np.uint16:
+    file = plain_png(data) if image.format == "PNG" else data
+    if file is None:
+        raise _holds_fewer(image, name)
+    decoded = cv2.imdecode(np.frombuffer(file, np.uint8), cv2.IMREAD_UNCHANGED)
+    if decoded is None or decoded.dtype != np.uint16 or decoded.shape[:2] != (image.height, image.width):
         raise _unreadable(name, "its 16-bit data cannot be decoded", "16-bit grey, RGB or RGBA")
     planes = decoded[..., None] if decoded.ndim == 2 else decoded
     grey = planes.shape[2] < 3
@@ -264,6 +270,10 @@ def _cv2_encode(extension: str, planes: NDArray[Any]) -> bytes:
     if not done:
         raise ValueError(f"OpenCV cannot write {planes.dtype} of shape {planes.shape} as {extension}")
     return bytes(data)
+
+
+def _holds_fewer(image: Image.Image, name: str) -> UnreadableImageError:
+    return _unreadable(name, f"its header claims {image.width} x {image.height} pixels, it holds fewer", "all")
 
 
 def _unreadable(name: str, found: str, expected: str) -> UnreadableImageError:

@@ -8,9 +8,11 @@ from typing import NamedTuple
 
 from PIL import Image
 
+from pipelines.ops.claims import excess_of
 from pipelines.ops.codec import FORMATS
-from pipelines.ops.png import png_bytes_needed, png_holds_all
+from pipelines.ops.png import png_bytes_needed, png_holds_all, without_pixels
 
+_ANY_PIXELS = 1 << 62
 _MAX_DEFLATE_RATIO = 1032  # zlib's technical notes: no stream unpacks to more
 _PNG_ORIENTATION = (b"eXIf", b"Raw profile type", b"XML:com.adobe.xmp")
 _MODES = {"1", "L", "LA", "P", "RGB", "RGBA", "I;16", "I;16B", "I;16L", "I"}
@@ -85,7 +87,9 @@ class Fault(NamedTuple):
 
 
 def read_header(data: bytes) -> Header | None:
-    """The header, or None where it is of no format that is supported, or cannot be parsed."""
+    """The header, or None where it is of no format that is supported, cannot be parsed, or is not worth the work."""
+    if excess_of(data, max_pixels=_ANY_PIXELS):
+        return None
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # Pillow's own, softer limit and odd EXIF blocks
@@ -108,6 +112,8 @@ def fault_before_decoding(data: bytes, header: Header | None, *, max_pixels: int
     """
     if not data:
         return Fault("zero_bytes", "it holds 0 bytes")
+    if excess := excess_of(data, max_pixels=max_pixels):
+        return Fault(excess.kind, excess.found)
     if header is None:
         return _unknown(data)
     size = f"{header.width_px} x {header.height_px}"
@@ -162,7 +168,7 @@ def _header_of(image: Image.Image, data: bytes) -> Header:
         width_px=image.width,
         height_px=image.height,
         frames=int(getattr(image, "n_frames", 1)),
-        orientation=_orientation(image) if _may_be_turned(image, data) else 1,
+        orientation=_orientation_of_png(data) if image.format == "PNG" else _orientation(image),
         icc_profile=image.info.get("icc_profile") or b"",
         jpeg_quality=_jpeg_quality(image),
         palette=image.mode in {"P", "PA"},
@@ -189,9 +195,12 @@ def _webp_size(data: bytes) -> tuple[int, int]:
     return int.from_bytes(data[26:28], "little") & 0x3FFF, int.from_bytes(data[28:30], "little") & 0x3FFF
 
 
-def _may_be_turned(image: Image.Image, data: bytes) -> bool:
-    """Pillow unpacks all of a PNG to look for an orientation behind the pixels; most have none of what may hold one."""
-    return image.format != "PNG" or any(words in data for words in _PNG_ORIENTATION)
+def _orientation_of_png(data: bytes) -> int:
+    """Pillow unpacks all of a PNG, however large, to look for an orientation behind the pixels."""
+    if not any(words in data for words in _PNG_ORIENTATION):
+        return 1
+    with Image.open(io.BytesIO(without_pixels(data)), formats=("PNG",)) as image:
+        return _orientation(image)
 
 
 def _orientation(image: Image.Image) -> int:

@@ -33,7 +33,8 @@ def encode(pixels: NDArray[Any], encoding: Encoding) -> bytes:
 
     Args:
         pixels: uint8 or uint16, RGB (height, width, 3) or grey (height, width).
-        encoding: `webp`, `png`, `zstd` (raw pixels in a Zstandard frame) or `raw`. 16-bit and grey pictures, which WebP cannot hold, become PNG under `webp`.
+        encoding: `webp`, `png`, `zstd` (raw pixels in a Zstandard frame) or `raw`. 16-bit and grey pictures, which WebP
+            cannot hold, become PNG under `webp`.
     """
     if encoding in {RAW, ZSTD}:
         raw = np.ascontiguousarray(pixels).astype(pixels.dtype.newbyteorder("<"), copy=False)

@@ -64,7 +64,7 @@ def png_holds_all(data: bytes) -> bool:
     return total >= limit or not unpack.eof
 
 
-def plain_png(data: bytes) -> bytes | None:
+def plain_png(data: bytes) -> bytearray | None:
     """The same picture as a PNG of header, transparent colour, rows (not compressed) and end, or None for too few rows.
 
     What OpenCV is given comes through here: it would go through all other chunks, and unpack all that follows the last
@@ -88,7 +88,7 @@ def plain_png(data: bytes) -> bytes | None:
         if packed := pack.compress(piece):
             plain += _chunk(b"IDAT", packed)
     plain += _chunk(b"IDAT", pack.flush()) + _chunk(b"IEND", b"")
-    return bytes(plain) if total == needed else None
+    return plain if total == needed else None
 
 
 def without_pixels(data: bytes) -> bytes:

@@ -51,7 +51,7 @@ def test_damaged_bytes_are_never_a_picture(encoding: Any) -> None:
         with pytest.raises(UnreadableImageError, match="make the data set again"):
             decode(bad, encoding, shape=pixels.shape, bit_depth=8)
     if encoding != "raw":
-        with pytest.raises(UnreadableImageError, match="of shape|too small"):
+        with pytest.raises(UnreadableImageError, match=r"of shape|too small"):
             decode(data, encoding, shape=(1, 2, 3), bit_depth=8)
 
 

@@ -59,7 +59,9 @@ def picture(row: Row, side: str, size: tuple[int, ...]) -> Any:
 
 
 @pytest.mark.parametrize("read", READERS)
-@pytest.mark.parametrize(("encoding", "bit_depth"), [("webp", 8), ("webp", 16), ("png", 8), ("raw", 8), ("raw", 16), ("zstd", 16)])
+@pytest.mark.parametrize(
+    ("encoding", "bit_depth"), [("webp", 8), ("webp", 16), ("png", 8), ("raw", 8), ("raw", 16), ("zstd", 16)]
+)
 def test_every_row_and_every_pixel_is_read(
     read: Callable[[Path], list[Row]], encoding: Encoding, bit_depth: int, tmp_path: Path
 ) -> None:

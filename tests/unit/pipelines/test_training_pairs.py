@@ -64,7 +64,7 @@ def test_sixteen_bits_reach_the_network_whole(tmp_path: Path, bit_depth: int) ->
     x_input, x_start, mask = batch.images()
     assert x_start.shape == x_input.shape == (3, 3, 16, 16)
     assert mask is not None
-    assert mask.shape == (3, 1, 16, 16)
+    assert mask.shape == (3, 3, 16, 16)
     assert set(mask.flatten().tolist()) <= {0.0, 1.0}
     peak = 255 if bit_depth == 8 else 65535
     again = ((x_start.double() + 1) / 2 * peak).round().movedim(1, -1)
