@@ -34,6 +34,7 @@ from typing import Any
 
 import cv2
 import numpy as np
+import torch
 from ingest_ours import ours
 from ingest_peers import SIDE_PX, Contender, Pair, Picture, peers
 from interleaved import interleave, machine
@@ -67,7 +68,10 @@ class Side:
 
 def main() -> None:
     """Store, check, measure, print a table, and with `--json` one line for programs."""
-    options = _options()
+    options, head = _options(), machine()
+    # PyTorch stacks pictures with OpenMP, whose threads wait for each other by spinning: no faster than one thread on
+    # an idle machine, far slower on a busy one. Our loader stacks with numpy, and would profit from that unfairly.
+    torch.set_num_threads(1)
     contenders, left_out = [], {}
     for contender in [*peers(), *ours(with_ray=options.ray)]:
         reason = contender.missing()
@@ -79,7 +83,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as scratch:
         folders = {str(contender): Path(scratch) / str(number) for number, contender in enumerate(contenders)}
         stored = store(contenders, folders, options)
-        print(f"{machine()}; {options.pairs} pairs of {SIDE_PX} px, batches of {options.batch}")
+        print(f"{head}; {options.pairs} pairs of {SIDE_PX} px, batches of {options.batch}")
         best = measure(contenders, folders, options)
     results = {**ratios(best), **figures(best), "bytes_on_disk": stored, "left_out": left_out}
     if options.json:

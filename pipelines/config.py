@@ -112,7 +112,7 @@ class PreprocessConfig:
         equalise_input: Whether the histograms of degraded pictures are equalised: the paper's way with LOL.
         seed: Seed of the degradations.
         encoding: How pictures stand in the table, all lossless: `webp` (smallest), `png` (read by everything), `zstd`
-            (raw pixels, compressed; decodes several times as fast) or `raw` (nothing to decode, fastest). 16-bit
+            (differences of rows; decodes several times as fast) or `raw` (nothing to decode, fastest). 16-bit
             pictures are PNG under `webp`.
         pictures_per_shard: Picture pairs whose rows make one Parquet file; 0 chooses by their number alone.
         row_group_size: Rows that one row group holds at most.

@@ -7,6 +7,7 @@ never pass through the driver or the object store, and the shards' bytes do not 
 from __future__ import annotations
 
 import functools
+import itertools
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass, replace
 from typing import Any
@@ -22,14 +23,15 @@ from pipelines.dataset.assembly import QUARANTINE
 from pipelines.dataset.plans import ShardPlan, plan_shards
 from pipelines.dataset.records import STAGING, Records, ShardRecord
 from pipelines.dataset.shard_writer import write_shard
+from pipelines.dataset.text import one_line
 from pipelines.graphs import told_plainly
 from pipelines.manifest import MANIFEST, Quarantined
 from pipelines.ops.degrade import Degrade
-from pipelines.ops.pairs import PictureStatistics, checked
+from pipelines.ops.pairs import PictureStatistics, WorkItem, checked
 from pipelines.schema import INDEX
 from pipelines.sources import find_pairs
 from pipelines.sources.layouts import resolve
-from rddm.errors import ConfigError, DataError, TooManyQuarantinedError
+from rddm.errors import ConfigError, DataError, RDDMError, TooManyQuarantinedError
 
 Progress = Callable[[int, int], None]
 
@@ -100,18 +102,18 @@ def preprocess(
     try:
         with told_plainly("Preprocessing"):
             num_nodes = _run(plans, missing, config, output_uri, budget, progress)
-    except TooManyQuarantinedError:
-        unmade = {plan.name for plan in records.missing(plans)}
-        made = records.read([plan for plan in plans if plan.name not in unmade])
-        assembly.publish_quarantine(
-            output_uri, [*found.quarantined, *(bad for record in made for bad in record.quarantined)]
+        manifest, quarantined = assembly.assemble(
+            output_uri,
+            records.read(plans),
+            found.quarantined,
+            config,
+            title=config.card.title or title or "data set",
+            accept=lambda quarantined: budget.check(len(quarantined)),
         )
+    except TooManyQuarantinedError:
+        assembly.publish_quarantine(output_uri, [*found.quarantined, *records.forget_quarantined(plans)])
         raise
-    manifest, quarantined = assembly.assemble(
-        output_uri, records.read(plans), found.quarantined, config, title=config.card.title or title or "data set"
-    )
     assembly.publish_quarantine(output_uri, quarantined)
-    budget.check(len(quarantined))
     assembly.publish_manifest(output_uri, manifest)
     storage.remove(staging_uri)
     return PreprocessReport(
@@ -138,12 +140,12 @@ def make_shard(plan: ShardPlan, config: PreprocessConfig, output_uri: str) -> Sh
 
     def rows() -> Iterator[dict[str, Any]]:
         for item in plan.items:
-            result = checked(item, config, degrade)
+            result = _processed(item, config, degrade)
             if isinstance(result, Quarantined):
                 quarantined.append(result)
             else:
-                statistics.append(result.statistics())
-                yield from result.rows()
+                statistics.append(result[0])
+                yield from result[1]
 
     written = write_shard(
         output_uri,
@@ -157,6 +159,27 @@ def make_shard(plan: ShardPlan, config: PreprocessConfig, output_uri: str) -> Sh
     record = ShardRecord(shard=shard, index=index, statistics=tuple(statistics), quarantined=tuple(quarantined))
     Records(output_uri).commit(plan, record)
     return record
+
+
+def _processed(
+    item: WorkItem, config: PreprocessConfig, degrade: Degrade
+) -> tuple[PictureStatistics, Iterator[dict[str, Any]]] | Quarantined:
+    """A pair's figures and rows, or why it is set aside: what a library cannot do with one picture ends no run."""
+    try:
+        result = checked(item, config, degrade)
+        if isinstance(result, Quarantined):
+            return result
+        statistics, rows = result.statistics(), result.rows()
+        return statistics, itertools.chain([next(rows)], rows)
+    except (RDDMError, MemoryError):
+        raise
+    except Exception as error:  # noqa: BLE001 - as many kinds as there are libraries
+        return Quarantined(
+            name=item.key,
+            found=f"it cannot be processed ({one_line(str(error), 300) or type(error).__name__})",
+            expected="a pair that the steps of the config can be applied to",
+            remedy="leave it out, or change the config",
+        )
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import tempfile
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -12,6 +13,8 @@ from pipelines import storage
 from pipelines.dataset.shard_writer import sha256_of_file
 from pipelines.manifest import Shard
 from rddm.errors import DataError
+
+_OURS = re.compile(r"[0-9a-f]{64}\.parquet")
 
 
 def _default_folder() -> str:
@@ -64,7 +67,7 @@ class ShardCache:
             files = sorted(
                 (entry.stat().st_mtime, entry.stat().st_size, entry.path)
                 for entry in os.scandir(self.folder)
-                if entry.is_file()
+                if _OURS.fullmatch(entry.name)
             )
             excess = sum(size for _, size, _ in files) + needed - self.max_bytes
             for _, size, path in files:

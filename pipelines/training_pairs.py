@@ -118,7 +118,8 @@ class TrainingPairs(Dataset[TrainingSample]):
             clean = self._augmented("augment", visit, key, image=pictures.clean)
             pictures = Pictures(other["image"], clean["image"])
         else:
-            masks = {} if pictures.mask is None else {"mask": pictures.mask}
+            # Masks of some rows only would fall to their neighbours in a batch.
+            masks = {"mask": pictures.mask} if self._pairs.has_masks and pictures.mask is not None else {}
             both = self._augmented("augment", visit, key, image=pictures.degraded, clean=pictures.clean, **masks)
             pictures = Pictures(both["image"], both["clean"], both.get("mask"))
         return TrainingSample(key=key, visit=visit, pictures=pictures)
@@ -131,19 +132,26 @@ class TrainingPairs(Dataset[TrainingSample]):
         return augmented
 
 
+def _stacked(pixels: Sequence[NDArray[Any]]) -> Tensor:
+    """One tensor; where depths differ, all get 16 bits of the same brightness."""
+    if len({one.dtype for one in pixels}) > 1:
+        pixels = [one if one.dtype == np.uint16 else one.astype(np.uint16) * np.uint16(257) for one in pixels]
+    return torch.from_numpy(np.stack(pixels))
+
+
 def collate(samples: Sequence[TrainingSample]) -> PixelBatch:
     """Samples of equal size -> a batch.
 
     Raises:
-        ValueError: They differ in size or depth.
+        ValueError: They differ in size.
     """
     pictures = [sample.pictures for sample in samples]
     masks = [picture.mask for picture in pictures if picture.mask is not None]
     return PixelBatch(
         keys=[sample.key for sample in samples],
         visits=[sample.visit for sample in samples],
-        degraded=torch.from_numpy(np.stack([picture.degraded for picture in pictures])),
-        clean=torch.from_numpy(np.stack([picture.clean for picture in pictures])),
+        degraded=_stacked([picture.degraded for picture in pictures]),
+        clean=_stacked([picture.clean for picture in pictures]),
         mask=torch.from_numpy(np.stack(masks)) if masks else None,
     )
 

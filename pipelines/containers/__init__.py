@@ -4,13 +4,23 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from typing import Literal, NamedTuple
 
 from pipelines import storage
 from pipelines.config import Part, PreprocessConfig
-from pipelines.containers.entries import Judged, judged, read_within, require_count, size_fault, too_large
+from pipelines.containers.entries import (
+    Fault,
+    Judged,
+    judged,
+    printable,
+    read_within,
+    require_count,
+    size_fault,
+    too_large,
+    unprintable,
+)
 from pipelines.containers.tars import tar_entries
 from pipelines.containers.unpacking import PACKINGS, packing, unpacked
 from pipelines.containers.zips import ZipReader
@@ -166,24 +176,30 @@ def _list_folder(root: str, limits: Limits) -> Listing:
         raise DataError(f"{root} is a file; expected a folder, or an archive that ends in {', '.join(_ENDINGS)}")
     found = storage.scan(root)
     require_count(len(found.files) + len(found.irregular), root, limits.max_members)
-    good, quarantined = set_misnamed_aside(name for name, _ in found.files)
+    good, records = set_misnamed_aside(name for name, _ in found.files)
+    misnamed = iter(records)
     names = set(good)
-    quarantined += [_irregular(name, fault) for name, fault in found.irregular]
+    quarantined = [_irregular(name, fault) for name, fault in found.irregular]
     files = []
     for name, size_bytes in found.files:
         if name not in names:
-            continue
-        if fault := size_fault(size_bytes, limits.max_file_bytes):
-            quarantined.append(Quarantined(name=name, found=fault[0], expected=fault[1], remedy="leave it out"))
+            quarantined.append(replace(next(misnamed), name=printable(name)))
+        elif fault := unprintable(name):
+            quarantined.append(_set_aside(name, fault, "rename it"))
+        elif fault := size_fault(size_bytes, limits.max_file_bytes):
+            quarantined.append(_set_aside(name, fault, "leave it out"))
         else:
             files.append(SourceFile(name, size_bytes))
     return Listing(tuple(files), tuple(quarantined))
 
 
+def _set_aside(name: str, fault: Fault, remedy: str) -> Quarantined:
+    return Quarantined(name=printable(name), found=fault[0], expected=fault[1], remedy=remedy)
+
+
 def _irregular(name: str, fault: str) -> Quarantined:
-    shown = name.encode("utf-8", "backslashreplace").decode()
     expected = "a file rather than a folder, a pipe or a device"
-    return Quarantined(name=shown, found=fault, expected=expected, remedy="put the file itself here or leave it out")
+    return _set_aside(name, (fault, expected), "put the file itself here or leave it out")
 
 
 def _list_tar(root: str, shown: str, limits: Limits) -> Listing:

@@ -6,13 +6,15 @@ import posixpath
 import re
 import unicodedata
 from collections.abc import Iterable, Iterator
+from dataclasses import replace
 from typing import Any, NamedTuple
 
 from pipelines.manifest import Quarantined, set_misnamed_aside
 from rddm.errors import DataError, UnreadableImageError
 
 CHUNK_BYTES = 1 << 20
-_CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f]")
+_CONTROL = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069]")
+"""What ends a line, moves a terminal's cursor, or makes letters change places."""
 
 Fault = tuple[str, str]
 """What was found, and what was expected."""
@@ -83,13 +85,24 @@ def name_fault(name: str) -> Fault | None:
     """What is wrong with a member's name, or None: it must be relative, printable and below its archive."""
     if posixpath.normpath(name) == ".":
         return "it has no name", "a name"
-    if _CONTROL.search(name):
-        return "its name holds control characters", "a printable name"
+    if fault := unprintable(name):
+        return fault
     if name.startswith(("/", "\\")) or ":" in name.split("/", 1)[0] or ".." in name.replace("\\", "/").split("/"):
         return "its name leads out of the archive", "a relative name without '..'"
     if "::" in name:
         return "its name holds '::', which joins the parts of a URI", "a name without it"
     return None
+
+
+def unprintable(name: str) -> Fault | None:
+    """What is wrong with a name that would not stand as it is in a table, on a terminal or in a line, or None."""
+    found = not name.isprintable() and _CONTROL.search(name)
+    return ("its name holds control characters", "a printable name") if found else None
+
+
+def printable(name: str) -> str:
+    """A name as a person can read it, and as it can do no harm."""
+    return repr(name)[1:-1] if _CONTROL.search(name) else name.encode("utf-8", "backslashreplace").decode()
 
 
 def size_fault(size_bytes: int, max_file_bytes: int) -> Fault | None:
@@ -122,12 +135,12 @@ def too_large(name: str, limit: int) -> UnreadableImageError:
 def _first_fault(entry: Entry, folded: str, seen: set[str], max_file_bytes: int) -> Quarantined | None:
     _, misnamed = set_misnamed_aside([entry.name])
     if misnamed:
-        return misnamed[0]
+        return replace(misnamed[0], name=printable(entry.name))
     fault = name_fault(entry.name) or entry.fault
     if fault is None and folded in seen:
         fault = "an earlier member has the same name", "names that differ"
     fault = fault or size_fault(entry.size_bytes, max_file_bytes)
-    return fault and _record(repr(entry.name)[1:-1], fault)
+    return fault and _record(printable(entry.name), fault)
 
 
 def _record(name: str, fault: Fault) -> Quarantined:

@@ -7,9 +7,10 @@ from __future__ import annotations
 
 import io
 import json
+import re
 import tempfile
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
@@ -20,13 +21,17 @@ from pipelines import manifest as records_of
 from pipelines import schema, storage
 from pipelines.config import PreprocessConfig
 from pipelines.dataset import card, croissant, statistics
-from pipelines.dataset.plans import versions
+from pipelines.dataset.plans import DATA, versions
 from pipelines.dataset.records import ShardRecord
 from pipelines.dataset.shard_writer import sha256_of_file
 from pipelines.manifest import INDEX, MANIFEST, DatasetManifest, Quarantined, Shard
+from rddm.errors import DataError
 
 QUARANTINE, QUARANTINE_TABLE = "quarantine.jsonl", "quarantine.parquet"
 STATISTICS, PLOT, CROISSANT, CARD = "statistics.parquet", "statistics.png", "croissant.json", "README.md"
+
+_OURS = re.compile(r"data/\w+/\.?part-\d+\.parquet(\..*)?")
+_INDEX_GROUP_ROWS = 65_536
 
 
 @dataclass(slots=True)
@@ -46,6 +51,7 @@ def assemble(
     config: PreprocessConfig,
     *,
     title: str,
+    accept: Callable[[Sequence[Quarantined]], None] = lambda quarantined: None,
 ) -> tuple[DatasetManifest, list[Quarantined]]:
     """Read the records and write everything but manifest and quarantine list.
 
@@ -55,17 +61,22 @@ def assemble(
         set_aside: Inputs that never came into a plan.
         config: What it was made from.
         title: Name of the data set.
+        accept: Told what was set aside before anything is written; may raise.
+
+    Raises:
+        DataError: A shard is gone, or has another size than its record says.
 
     Returns:
         The manifest, not yet written, and all that was set aside, by name.
     """
     with tempfile.TemporaryDirectory(prefix="rddm-index-") as folder:
         index = Path(folder) / INDEX
-        sums = _read(index, records)
+        sums = _read(index, records, dict(_files_of(dataset_uri)))
+        quarantined = sorted([*set_aside, *sums.quarantined], key=lambda record: (record.name, record.found))
+        accept(quarantined)
         index_sha256 = sha256_of_file(index)
         storage.publish_file(index, storage.join(dataset_uri, INDEX))
     table = pa.concat_tables([schema.STATISTICS.empty_table(), *sums.statistics])
-    quarantined = sorted([*set_aside, *sums.quarantined], key=lambda record: (record.name, record.found))
     manifest = DatasetManifest(
         schema_version=schema.VERSION,
         title=title,
@@ -99,13 +110,25 @@ def publish_quarantine(dataset_uri: str, quarantined: Sequence[Quarantined]) -> 
 
 
 def publish_manifest(dataset_uri: str, manifest: DatasetManifest) -> None:
-    """Write the manifest, after which the data set is one."""
+    """Write the manifest, after which the data set is one; shards of earlier tries that it does not name go first."""
+    named = {shard.path for shard in manifest.shards}
+    for path, _ in _files_of(dataset_uri):
+        if path not in named and _OURS.fullmatch(path):
+            storage.remove(storage.join(dataset_uri, path))
     storage.publish_bytes(storage.join(dataset_uri, MANIFEST), manifest.to_json())
 
 
-def _read(index: Path, records: Iterable[ShardRecord]) -> _Sums:
+def _files_of(dataset_uri: str) -> list[tuple[str, int]]:
+    """Paths below the data set and sizes of all that stands where shards do."""
+    folder = storage.join(dataset_uri, DATA)
+    found = storage.list_entries(folder) if storage.exists(folder) else []
+    return [(f"{DATA}/{path}", size) for path, size in found]
+
+
+def _read(index: Path, records: Iterable[ShardRecord], sizes: Mapping[str, int]) -> _Sums:
     """Go through the records once; the index goes to disk on the way."""
-    sums = _Sums()
+    sums, waiting = _Sums(), 0
+    parts: list[pa.Table] = []
     with pq.ParquetWriter(index, schema.INDEX, compression="zstd") as writer:
         for record in records:
             sums.quarantined += record.quarantined
@@ -113,11 +136,22 @@ def _read(index: Path, records: Iterable[ShardRecord]) -> _Sums:
             sums.statistics.append(pa.Table.from_pylist(rows, schema=schema.STATISTICS))
             if record.shard is None:
                 continue
+            if sizes.get(record.shard.path) != record.shard.num_bytes:
+                raise DataError(
+                    f"{record.shard.path} was written, and is gone or has another size now; "
+                    "remove the folder .staging and start the same command again"
+                )
             number = pa.array([len(sums.shards)] * len(record.index), pa.int32())
             place = schema.INDEX.get_field_index("shard")
-            writer.write_table(record.index.set_column(place, schema.INDEX.field("shard"), number))
+            parts.append(record.index.set_column(place, schema.INDEX.field("shard"), number))
+            waiting += len(record.index)
+            if waiting >= _INDEX_GROUP_ROWS:
+                writer.write_table(pa.concat_tables(parts))
+                parts, waiting = [], 0
             sums.num_masks += sum(length >= 0 for length in record.index["mask_bytes"].to_pylist())
             sums.shards.append(record.shard)
+        if parts:
+            writer.write_table(pa.concat_tables(parts))
     return sums
 
 

@@ -27,7 +27,7 @@ FIGURES = {
 _ENCODINGS = {
     "webp": "lossless WebP; 16-bit pictures and masks are PNG",
     "png": "PNG",
-    "zstd": "raw rows of pixels, each picture a Zstandard frame",
+    "zstd": "rows of pixels, each less the one above it, each picture a Zstandard frame",
     "raw": "raw rows of pixels without a header; 16-bit ones are little-endian",
 }
 _MARKUP = re.compile(r"([\\`*_\[\]<>|#&~!$])")
@@ -63,8 +63,9 @@ A picture is then `numpy.frombuffer(row["clean"], "u1").reshape(row["height_px"]
 where `bit_depth` is 16; the degraded one has its own `degraded_height_px` and `degraded_width_px`.
 """,
     "zstd": """\
-A picture is then a Zstandard frame of `height_px * width_px * 3` bytes (twice as many where `bit_depth` is 16), such as
-`pyarrow.decompress(row["clean"], size, codec="zstd")` takes apart, and what is in it is an array of rows of pixels.
+A picture is then a Zstandard frame of `height_px * width_px * 3` bytes, twice as many where `bit_depth` is 16, which
+`pyarrow.decompress(row["clean"], size, codec="zstd")` takes apart. In it are rows of pixels, each less the one above:
+`numpy.cumsum(rows, axis=0, dtype=rows.dtype)` makes the picture of them.
 """,
     "png": """\
 A picture is then `PIL.Image.open(io.BytesIO(row["clean"]))`; where `bit_depth` is 16, read it with

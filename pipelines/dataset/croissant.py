@@ -170,7 +170,8 @@ def _field(column: pa.Field, *, encoded: bool) -> dict[str, Any]:
         }
     if column.name in schema.PICTURES and not encoded:
         field["description"] += (
-            " Rows of pixels without a header, 16-bit ones little-endian; a Zstandard frame where `encoding` is zstd."
+            " Rows of pixels without a header, 16-bit ones little-endian; where `encoding` is zstd, a Zstandard frame "
+            "of each row less the one above it."
         )
     return field | {"dataType": _data_type(column, encoded=encoded)} | _from_column(column.name)
 

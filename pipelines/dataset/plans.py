@@ -15,7 +15,7 @@ from pipelines.ops.pairs import WorkItem
 from pipelines.sources.pairing import SourcePair
 
 DATA = "data"
-PACKAGES = ("albumentations", "numpy", "opencv-python-headless", "pillow", "pyarrow")
+PACKAGES = ("albumentations", "numpy", "opencv-python-headless", "pillow", "pyarrow", "rddm")
 """What decides the bytes of a data set beside our own code."""
 _FEWEST, _MOST, _FILES = 8, 256, 64
 

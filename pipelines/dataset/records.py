@@ -87,6 +87,17 @@ class Records:
         committed = set(storage.list_files(self._uri)) if storage.exists(self._uri) else set()
         return [plan for plan in plans if _name(plan) not in committed]
 
+    def forget_quarantined(self, plans: Sequence[ShardPlan]) -> list[Quarantined]:
+        """Drop the records that set something aside, so that the next try looks again; returns what they had."""
+        unmade = {plan.name for plan in self.missing(plans)}
+        made = [plan for plan in plans if plan.name not in unmade]
+        dropped: list[Quarantined] = []
+        for plan, record in zip(made, self.read(made), strict=True):
+            if record.quarantined:
+                dropped += record.quarantined
+                storage.remove(storage.join(self._uri, _name(plan)))
+        return dropped
+
     def read(self, plans: Sequence[ShardPlan]) -> Iterator[ShardRecord]:
         """The records of plans, in their order; a few are read ahead."""
         with ThreadPoolExecutor(_READERS) as pool:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import re
 import struct
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from typing import NamedTuple
 
 from pipelines.ops.png import SIGNATURE, png_bytes_needed, png_chunks
@@ -81,7 +81,7 @@ def _of_png(data: bytes) -> Excess | None:
         rows += chunk.length if chunk.kind == b"IDAT" else 0
     if headers > 1:
         return Excess("header_lies", f"it has {headers} headers", "one header")
-    most = 2 * png_bytes_needed(data) + _MOST_EXTRA_BYTES if headers else rows  # packing makes nothing twice as long
+    most = 2 * png_bytes_needed(data) + _MOST_EXTRA_BYTES  # packing makes nothing twice as long
     return Excess("header_lies", f"its packed rows have {rows} bytes", f"at most {most} bytes") if rows > most else None
 
 

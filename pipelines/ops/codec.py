@@ -70,8 +70,8 @@ class DecodedImage:
 def decode_image(data: bytes, *, name: str, max_pixels: int = 64_000_000) -> DecodedImage:
     """Decode a picture file.
 
-    What the file claims is checked before any reader is let at it, its pixels on the header, before anything is unpacked;
-    EXIF orientation is applied; palettes become RGB or RGBA.
+    What the file claims is checked before any reader is let at it, and the pixel limit on the header, before anything
+    is unpacked; EXIF orientation is applied; palettes become RGB or RGBA.
 
     Args:
         data: The file.
@@ -84,15 +84,15 @@ def decode_image(data: bytes, *, name: str, max_pixels: int = 64_000_000) -> Dec
     """
     if not data:
         raise _unreadable(name, "it holds 0 bytes", "a picture")
-    if excess := excess_of(data, max_pixels=max_pixels):
-        raise _unreadable(name, excess.found, excess.expected)
     try:
+        if excess := excess_of(data, max_pixels=max_pixels):
+            raise _unreadable(name, excess.found, excess.expected)
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # Pillow's own, softer limit and odd EXIF blocks; ours is below
             with Image.open(io.BytesIO(data), formats=FORMATS) as image:
                 _check_header(image, name, max_pixels)
                 decoded = _decode_16(image, data, name) if _is_16_bit(image, data) else _decode_8(image)
-                if image.format == "PNG" and _ends_flat(decoded.pixels) and not png_holds_all(data):
+                if image.format == "PNG" and _may_lack_rows(decoded, data) and not png_holds_all(data):
                     raise _holds_fewer(image, name)
                 return decoded
     except UnidentifiedImageError:
@@ -168,8 +168,14 @@ def half_of(pixels: NDArray[Any], part: Part) -> NDArray[Any]:
     return np.ascontiguousarray(pixels[halves[part]]) if part in halves else pixels
 
 
-def _ends_flat(pixels: NDArray[Any]) -> bool:
-    """Whether an edge has one colour: where rows are missing, the file's last one has, wherever it was turned to."""
+def _may_lack_rows(decoded: DecodedImage, png: bytes) -> bool:
+    """Whether an edge has one colour: where rows are missing, the file's last one has, wherever it was turned to.
+
+    Of an interlaced picture, any row may be missing.
+    """
+    if png[28:29] == b"\1":
+        return True
+    pixels = decoded.pixels
     edges = (pixels[-1], pixels[0], pixels[:, -1], pixels[:, 0])
     return any(bool((edge == edge[0]).all()) for edge in edges)
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from typing import TYPE_CHECKING, Any
 
 import cv2
@@ -13,7 +12,9 @@ if TYPE_CHECKING:
 
 # Wang et al. 2004: an 11 x 11 Gaussian window with a standard deviation of 1.5 pixels, K1 = 0.01, K2 = 0.03.
 _WINDOW_PX, _SIGMA_PX = 11, 1.5
+_HALF_PX = _WINDOW_PX // 2
 _C1, _C2 = 0.01**2, 0.03**2
+_STRIP_PX = 256  # rows at a time: what it needs in memory does not grow with the height
 
 
 def psnr_db(degraded: NDArray[Any], clean: NDArray[Any]) -> float | None:
@@ -40,6 +41,17 @@ def ssim(degraded: NDArray[Any], clean: NDArray[Any]) -> float | None:
     """
     if min(clean.shape[:2]) < _WINDOW_PX:
         return None
+    total = 0.0
+    for top in range(_HALF_PX, clean.shape[0] - _HALF_PX, _STRIP_PX):
+        bottom = min(top + _STRIP_PX, clean.shape[0] - _HALF_PX)
+        strip = slice(top - _HALF_PX, bottom + _HALF_PX)
+        total += _similarities(degraded[strip], clean[strip]).sum(dtype=np.float64)
+    inside = (clean.shape[0] - 2 * _HALF_PX) * (clean.shape[1] - 2 * _HALF_PX) * clean.shape[2]
+    return float(total / inside)
+
+
+def _similarities(degraded: NDArray[Any], clean: NDArray[Any]) -> NDArray[np.float32]:
+    """The similarity at each pixel that lies a window's half inside the edges."""
     # Single precision with the range moved to [-0.5, 0.5]: variances are differences of moments, and lose less there.
     x, y = (image.astype(np.float32) / np.float32(_peak(image)) - np.float32(0.5) for image in (degraded, clean))
     mean_x, mean_y = _blurred(x), _blurred(y)
@@ -48,9 +60,8 @@ def ssim(degraded: NDArray[Any], clean: NDArray[Any]) -> float | None:
     light_x, light_y = mean_x + 0.5, mean_y + 0.5
     luminance = (2 * light_x * light_y + _C1) / (light_x * light_x + light_y * light_y + _C1)
     structure = (2 * covariance + _C2) / (variances + _C2)
-    inside = slice(_WINDOW_PX // 2, -(_WINDOW_PX // 2))
-    value = float((luminance * structure)[inside, inside].mean(dtype=np.float64))
-    return value if math.isfinite(value) else None
+    inside = slice(_HALF_PX, -_HALF_PX)
+    return np.asarray((luminance * structure)[inside, inside])
 
 
 def brightness(image: NDArray[Any]) -> float:

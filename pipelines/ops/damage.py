@@ -88,9 +88,9 @@ class Fault(NamedTuple):
 
 def read_header(data: bytes) -> Header | None:
     """The header, or None where it is of no format that is supported, cannot be parsed, or is not worth the work."""
-    if excess_of(data, max_pixels=_ANY_PIXELS):
-        return None
     try:
+        if excess_of(data, max_pixels=_ANY_PIXELS):
+            return None
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # Pillow's own, softer limit and odd EXIF blocks
             with _opened(data) as image:
@@ -199,8 +199,11 @@ def _orientation_of_png(data: bytes) -> int:
     """Pillow unpacks all of a PNG, however large, to look for an orientation behind the pixels."""
     if not any(words in data for words in _PNG_ORIENTATION):
         return 1
-    with Image.open(io.BytesIO(without_pixels(data)), formats=("PNG",)) as image:
-        return _orientation(image)
+    try:
+        with Image.open(io.BytesIO(without_pixels(data)), formats=("PNG",)) as image:
+            return _orientation(image)
+    except Exception:  # noqa: BLE001 - damaged notes cost nobody the header
+        return 1
 
 
 def _orientation(image: Image.Image) -> int:

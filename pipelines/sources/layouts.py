@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import fields, replace
@@ -48,7 +49,7 @@ class Suggestion(NamedTuple):
 def resolve(config: SourceConfig) -> SourceConfig:
     """Fill whatever of a section stands at its default from its layout; what a person set stays.
 
-    Folder names are merged: the layout's, and over them the person's.
+    Folder names are merged: the layout's, and over them the person's. Local paths become absolute.
 
     Raises:
         ConfigError: The layout is unknown, or neither it nor the section says what is needed.
@@ -64,7 +65,14 @@ def resolve(config: SourceConfig) -> SourceConfig:
             f"data.source.{' and data.source.'.join(missing)} {'are' if len(missing) > 1 else 'is'} empty, which a "
             f"{config.kind!r} source needs; {remedy}"
         )
-    return config
+    return replace(config, root=_absolute(config.root), pairs_uri=_absolute(config.pairs_uri))
+
+
+def _absolute(uri: str) -> str:
+    """A local path from the root of the file system, because workers have other working folders than the driver."""
+    if not uri or "://" in uri:
+        return uri
+    return os.path.abspath(os.path.expanduser(uri)) + ("/" if uri.endswith("/") else "")
 
 
 def suggest_layout(files: Sequence[SourceFile], *, limit: int = 3) -> list[Suggestion]:

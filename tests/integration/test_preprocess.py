@@ -111,14 +111,36 @@ def test_too_much_quarantine_leaves_its_list_and_no_data_set(config: PreprocessC
     assert hashes(out) == hashes(tmp_path / "whole")
 
 
-def test_another_config_or_another_file_is_not_taken_for_the_same(config: PreprocessConfig, tmp_path: Path) -> None:
+def test_another_config_or_a_repaired_file_is_not_taken_for_the_same(config: PreprocessConfig, tmp_path: Path) -> None:
     out = tmp_path / "out"
     with pytest.raises(TooManyQuarantinedError):
         preprocess(dataclasses.replace(config, max_quarantined_share=0.05), str(out))
+    good = (tmp_path / "pairs/train/low/02.png").read_bytes()
+    (tmp_path / "pairs/train/low/03.png").write_bytes(good)  # as its record told
+    repaired = preprocess(dataclasses.replace(config, max_quarantined_share=0.0), str(tmp_path / "out"))
+    assert repaired.num_quarantined == 0
+    assert repaired.num_shards_kept > 0
+    out = tmp_path / "other"
+    (tmp_path / "pairs/train/low/03.png").write_bytes(good[:200])
+    with pytest.raises(TooManyQuarantinedError):
+        preprocess(dataclasses.replace(config, max_quarantined_share=0.05, pictures_per_shard=1), str(out))
+    (out / "data/train/part-00099.parquet").write_bytes(b"of a try with smaller shards")
+    (out / "data/train/part-00000.parquet.0a1b.tmp").write_bytes(b"of a worker that was killed")
     raw = dataclasses.replace(config, encoding="raw")
     changed = preprocess(raw, str(out))
     assert changed.num_shards_kept == 0
-    assert changed.fingerprint == preprocess(raw, str(tmp_path / "whole")).fingerprint
+    preprocess(raw, str(tmp_path / "whole"))
+    assert hashes(out) == hashes(tmp_path / "whole"), "nothing of the other tries is left"
+
+
+def test_a_shard_that_is_gone_is_not_taken_for_granted(config: PreprocessConfig, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    with pytest.raises(TooManyQuarantinedError):
+        preprocess(dataclasses.replace(config, max_quarantined_share=0.05), str(out))
+    kept = {name.name.split(".")[0] for name in (out / ".staging/records").iterdir()}
+    shard_of(out, sorted(kept)[0]).unlink()
+    with pytest.raises(DataError, match=r"is gone or has another size now; remove the folder .staging"):
+        preprocess(config, str(out))
 
 
 def start(config: PreprocessConfig, output: Path, address: str, *, output_uri: str = "") -> subprocess.Popen[str]:

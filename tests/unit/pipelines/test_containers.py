@@ -362,6 +362,36 @@ def test_what_is_no_plain_file_in_a_folder_is_set_aside(tmp_path: Path) -> None:
     assert record.found == "it is a named pipe"
 
 
+@pytest.mark.parametrize("name", ["a\nb", "a\x07", "a\x1b[2J", "a\x85b", "a\u2028b", "gnp.\u202eexe", "\u2066a\u2069"])
+def test_names_that_a_line_or_a_terminal_cannot_hold_are_set_aside(name: str, tmp_path: Path) -> None:
+    root = write_folder(tmp_path / "tree", {**dict([GOOD]), f"{name}.png": b"1", f"{name}/b.png": b"2"})
+    os.mkfifo(tmp_path / "tree" / f"{name}.pipe")
+    for container in (root, write(tmp_path / "x.zip", zipped(GOOD, (f"{name}.png", b"1"), (f"{name}/b.png", b"2")))):
+        listing = list_container(container, LIMITS)
+        assert [file.path for file in listing.files] == ["good/1.png"]
+        assert {record.found for record in listing.quarantined} - {"it is a named pipe"} == {
+            "its name holds control characters"
+        }
+        assert len(listing.quarantined) == (3 if container == root else 2)
+        assert all(record.name.isprintable() for record in listing.quarantined)
+
+
+@pytest.mark.parametrize("name", ["-rf", "..a", "a..b", "夜", "שלום\u200f", "it's", "$(b)", "a b"])
+def test_names_that_only_look_like_harm_are_names(name: str, tmp_path: Path) -> None:
+    root = write_folder(tmp_path / "tree", {f"{name}.png": b"1"})
+    for container in (root, write(tmp_path / "x.zip", zipped((f"{name}.png", b"1")))):
+        assert [file.path for file in list_container(container, LIMITS).files] == [f"{name}.png"]
+
+
+def test_a_name_that_is_not_utf_8_is_shown_in_one_line(tmp_path: Path) -> None:
+    (tmp_path / "tree").mkdir()
+    for name in (b"\xff", b"a\n\xfe"):
+        Path(os.fsdecode(os.fsencode(tmp_path / "tree") + b"/" + name)).touch()
+    listing = list_container(str(tmp_path / "tree"), LIMITS)
+    assert {record.name for record in listing.quarantined} == {r"\udcff", r"a\n\udcfe"}
+    assert {record.found for record in listing.quarantined} == {"its name is not UTF-8"}
+
+
 def test_a_file_that_is_no_archive_is_no_folder(tmp_path: Path) -> None:
     with pytest.raises(DataError, match=r"x\.7z is a file; expected a folder, or an archive that ends in \.zip, "):
         list_container(write(tmp_path / "x.7z", b"7z"), LIMITS)

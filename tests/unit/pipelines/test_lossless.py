@@ -70,5 +70,16 @@ def test_comparisons_agree_with_torchmetrics(dtype: Any) -> None:
     assert ssim(degraded, clean) == pytest.approx(float(METRICS["ssim"](*unit)), abs=1e-5)
     assert brightness(clean) == pytest.approx(float(unit[1].mean()), abs=1e-6)
     assert psnr_db(clean, clean) is None
+    tall = np.concatenate([clean] * 5)  # more rows than are compared at a time
+    dim = np.concatenate([degraded] * 5)
+    unit = [from_pixels(torch.from_numpy(pixels))[None] for pixels in (dim, tall)]
+    assert ssim(dim, tall) == pytest.approx(float(METRICS["ssim"](*unit)), abs=1e-5)
     assert ssim(clean, clean) == pytest.approx(1)
     assert ssim(clean[:8], clean[:8]) is None
+
+
+def test_a_picture_that_webp_cannot_hold_is_a_png() -> None:
+    wide = np.zeros((2, 16_384, 3), np.uint8)
+    data = encode(wide, "webp")
+    assert Image.open(io.BytesIO(data)).format == "PNG"
+    assert np.array_equal(decode(data, "webp", shape=wide.shape, bit_depth=8), wide)

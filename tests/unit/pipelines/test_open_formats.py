@@ -50,8 +50,10 @@ def picture(row: Row, side: str, size: tuple[int, ...]) -> Any:
     data = row[side]
     if row["encoding"] == "zstd":
         deep = row["bit_depth"] == 16 and side != "mask"
-        data = pyarrow.decompress(data, math.prod(size) * (2 if deep else 1), codec="zstd")
-    if row["encoding"] in {"raw", "zstd"}:
+        unpacked = pyarrow.decompress(data, math.prod(size) * (2 if deep else 1), codec="zstd")
+        kind = np.dtype("<u2" if deep else "u1")
+        return np.cumsum(np.frombuffer(unpacked, kind).reshape(size), axis=0, dtype=kind)
+    if row["encoding"] == "raw":
         return np.frombuffer(data, "<u2" if row["bit_depth"] == 16 and side != "mask" else "u1").reshape(size)
     if row["bit_depth"] == 16 and side != "mask":
         return cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR_RGB | cv2.IMREAD_ANYDEPTH)

@@ -9,8 +9,15 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pipelines.shards import PairShards
-from pipelines.training_pairs import KeyedBatchSampler, PixelBatch, TrainingPairs, collate, training_loader
+from pipelines.shards import PairShards, Pictures
+from pipelines.training_pairs import (
+    KeyedBatchSampler,
+    PixelBatch,
+    TrainingPairs,
+    TrainingSample,
+    collate,
+    training_loader,
+)
 from rddm.errors import EmptyDatasetError
 from tests.unit.pipelines.datasets import make_dataset
 
@@ -153,3 +160,20 @@ def test_a_pass_visits_every_row_once_and_resuming_is_immediate() -> None:
     assert [index for index, at in whole if at == 0] != [index for index, at in whole if at == 1]
     assert positions(4, 5) == whole[40:]
     assert positions(10**9, 1)
+
+
+def test_eight_and_sixteen_bits_in_one_batch_are_as_bright_as_alone() -> None:
+    grey, deep_grey = np.full((2, 2, 3), 200, np.uint8), np.full((2, 2, 3), 51400, np.uint16)
+    shallow = TrainingSample(key="a", visit=0, pictures=Pictures(grey, grey))
+    deep = TrainingSample(key="b", visit=0, pictures=Pictures(deep_grey, deep_grey))
+    together, _, _ = collate([shallow, deep]).images()
+    alone = [collate([sample]).images()[0] for sample in (shallow, deep)]
+    assert torch.equal(together, torch.cat(alone))
+    assert float(together[0, 0, 0, 0] + 1) / 2 == pytest.approx(200 / 255)
+
+
+def test_masks_of_some_rows_only_are_left_out(tmp_path: Path) -> None:
+    pairs = PairShards(make_dataset(tmp_path, splits={"train": 3}, masks=True), "train")
+    pairs.has_masks = False  # what the manifest says where one row has none
+    batch = collate([TrainingPairs(pairs, crop_px=16, seed=0)[index, 0] for index in range(3)])
+    assert batch.mask is None
