@@ -147,6 +147,8 @@ def shift_between(a: NDArray[np.float32], b: NDArray[np.float32], *, scale: floa
         scale: Pixels of the source that make one of the structures'.
     """
     height, width = a.shape
+    if min(height, width) < 2:  # OpenCV cannot correlate a single line
+        return Shift(0.0, 0.0, 0.0, 0.0)
     window = cv2.createHanningWindow((width, height), cv2.CV_32F) if min(height, width) > 1 else None
     (x, y), response = cv2.phaseCorrelate(b, a, window)
     matrix = np.array([[1, 0, x], [0, 1, y]], np.float32)

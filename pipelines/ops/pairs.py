@@ -151,7 +151,7 @@ def load(item: WorkItem, config: PreprocessConfig, degrade: Degrade) -> LoadedPa
         degraded_sha256 = sha256(degraded.tobytes())
     else:
         degraded, degraded_sha256 = _picture(pair, pair.degraded, config)
-        degraded = _enlarged(degraded, config.source.degraded_scale)
+        degraded = _enlarged(degraded, config, name=pair.degraded.path)
     return LoadedPair(
         degraded=degraded,
         clean=clean,
@@ -205,10 +205,16 @@ def _mask(pair: SourcePair, config: PreprocessConfig) -> tuple[NDArray[np.uint8]
     return np.ascontiguousarray(as_8_bit(colours).max(axis=2)), digest
 
 
-def _enlarged(pixels: NDArray[Any], scale: int) -> NDArray[Any]:
+def _enlarged(pixels: NDArray[Any], config: PreprocessConfig, *, name: str) -> NDArray[Any]:
+    scale = config.source.degraded_scale
     if scale == 1:
         return pixels
     size = (pixels.shape[1] * scale, pixels.shape[0] * scale)
+    if size[0] * size[1] > config.max_pixels:
+        raise DataError(
+            f"{name}: enlarged it has {size[0]} x {size[1]} pixels; expected at most {config.max_pixels} (max_pixels); "
+            "leave it out"
+        )
     return np.asarray(cv2.resize(pixels, size, interpolation=cv2.INTER_CUBIC))
 
 

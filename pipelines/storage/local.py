@@ -186,14 +186,14 @@ def _walk(root: str) -> Entries:
         folder, prefix = folders.pop()
         try:
             folders.extend(_enter(folder, prefix, bounds, found))
-        except PermissionError as error:
-            if not prefix:
-                raise
-            fault = f"it is a folder that cannot be listed ({error.strerror})"
-            found.irregular.append(Irregular(prefix.rstrip("/"), fault))
         except FileNotFoundError:  # it was removed meanwhile
             if not prefix:
                 raise
+        except OSError as error:
+            if not prefix or error.errno not in {errno.EACCES, errno.EPERM, errno.ENAMETOOLONG}:
+                raise
+            fault = f"it is a folder that cannot be listed ({error.strerror})"
+            found.irregular.append(Irregular(prefix.rstrip("/"), fault))
     return Entries(sorted(found.files), sorted(found.irregular))
 
 

@@ -2,8 +2,8 @@
 
 Usage: python -m tests.integration.hostile_run make|diagnose CONFIG.json OUTPUT [...]
 
-The three arguments are repeated for more jobs. Each line on stdout is the result of one job as JSON. There is no Ray in
-it: what it does beside the work would drown what is measured.
+The three arguments are repeated for more jobs. Each line on stdout is the result of one job as JSON. Ray is not
+started: what it does beside the work would drown what is measured.
 """
 
 from __future__ import annotations

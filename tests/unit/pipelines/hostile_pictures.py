@@ -37,7 +37,6 @@ def config_of(root: Path | str) -> PreprocessConfig:
         max_unpacked_bytes=20_000_000,
         max_quarantined_share=0.95,
         pictures_per_shard=40,
-        encoding="png",
     )
 
 

@@ -172,6 +172,9 @@ def test_small_degraded_pictures_are_enlarged(tmp_path: Path) -> None:
     bad = checked(item, PreprocessConfig(source=SourceConfig(degraded_scale=2)), Degrade("blur"))
     assert isinstance(bad, Quarantined)
     assert "32 x 40 and 64 x 80" in bad.found
+    bomb = checked(item, PreprocessConfig(source=SourceConfig(degraded_scale=40), max_pixels=500_000), Degrade("blur"))
+    assert isinstance(bomb, Quarantined)
+    assert "enlarged it has 640 x 800 pixels" in bomb.found
 
 
 def test_unpaired_sides_keep_their_own_sizes(tmp_path: Path) -> None:
