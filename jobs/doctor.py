@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from rich.markup import escape
@@ -13,10 +14,13 @@ from jobs.config import RunConfig
 from jobs.terminal import Terminal, emit_json
 from jobs.workspace import Workspace
 from pipelines import storage
+from pipelines.config_checks import check
+from pipelines.containers.unpacking import packing
 from pipelines.dataset.text import one_line
 from pipelines.doctor import Diagnosis, diagnose
 from pipelines.doctor.findings import NOTE, Finding
 from pipelines.doctor.report import render, thumbnails
+from pipelines.sources.layouts import resolve
 from rddm.errors import DataError
 
 _SCRATCH = ".doctor"
@@ -40,11 +44,13 @@ def data(config: RunConfig, terminal: Terminal, *, as_json: bool, html: Path | N
         Whether nothing is wrong; notes do not count.
 
     Raises:
+        ConfigError: A name or a number in the config is wrong.
         DataError: The source does not exist or cannot be listed, or the page exists already.
         ClusterError: Ray did not start, or workers failed.
     """
     if html is not None and storage.exists(str(html)):
         raise DataError(f"{html} exists already; nothing is overwritten, choose another name or remove it")
+    check(replace(config.data, source=resolve(config.data.source)))
     scratch_uri = storage.join(Workspace.of(config).root, _SCRATCH)
     try:
         with terminal.progress("inspect") as advance:
@@ -55,14 +61,16 @@ def data(config: RunConfig, terminal: Terminal, *, as_json: bool, html: Path | N
                 session=lambda: ray_session(config.cluster),
                 progress=advance,
             )
+        _print(diagnosis, terminal)
+        if as_json:
+            emit_json(diagnosis.to_dict())
         if html is not None:
             page = render(diagnosis, thumbnails(diagnosis, config.data), title=_title(config))
             storage.publish_bytes(str(html), page.encode())
+            terminal.say(f"The page with pictures: {escape(one_line(str(html)))}")
     finally:
-        storage.remove(scratch_uri)
-    _print(diagnosis, terminal, html)
-    if as_json:
-        emit_json(diagnosis.to_dict())
+        if packing(config.data.source.root):  # nothing else is unpacked
+            storage.remove(scratch_uri)
     return diagnosis.is_well
 
 
@@ -70,7 +78,7 @@ def _title(config: RunConfig) -> str:
     return config.data.source.root or config.data.source.pairs_uri or config.data.source.kind
 
 
-def _print(diagnosis: Diagnosis, terminal: Terminal, html: Path | None) -> None:
+def _print(diagnosis: Diagnosis, terminal: Terminal) -> None:
     if diagnosis.findings:
         terminal.console.print(_table(diagnosis))
     for kind, findings in diagnosis.by_kind():
@@ -79,8 +87,6 @@ def _print(diagnosis: Diagnosis, terminal: Terminal, html: Path | None) -> None:
     counts = ", ".join(f"{count} {severity}{'s' * (count != 1)}" for severity, count in diagnosis.counts.items())
     sample = "" if diagnosis.num_inspected == diagnosis.num_pairs else f" ({diagnosis.num_inspected} of them opened)"
     terminal.say(f"{diagnosis.num_pairs} pairs{sample}, {diagnosis.num_files} files: {counts}")
-    if html is not None:
-        terminal.say(f"The page with pictures: {escape(one_line(str(html)))}")
 
 
 def _print_kind(kind: str, findings: Sequence[Finding], terminal: Terminal) -> None:

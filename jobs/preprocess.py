@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from tempfile import TemporaryDirectory
 from typing import Any
 
@@ -9,8 +10,13 @@ from jobs.cluster import ray_session
 from jobs.config import RunConfig
 from jobs.terminal import Terminal
 from jobs.workspace import Workspace
+from pipelines import storage
+from pipelines.config_checks import check
+from pipelines.manifest import MANIFEST
 from pipelines.preprocess import PreprocessReport, preprocess
 from pipelines.sources import find_pairs
+from pipelines.sources.layouts import resolve
+from rddm.errors import DataError
 
 
 def run(config: RunConfig, terminal: Terminal) -> PreprocessReport:
@@ -25,12 +31,23 @@ def run(config: RunConfig, terminal: Terminal) -> PreprocessReport:
 
 
 def plan(config: RunConfig, terminal: Terminal) -> dict[str, Any]:
-    """Find the pairs, and write nothing."""
+    """Find the pairs, and write nothing.
+
+    Raises:
+        ConfigError: A name or a number in the config is wrong.
+        DataError: As `run`.
+    """
+    dataset_uri = Workspace.of(config).dataset_uri
+    if storage.exists(storage.join(dataset_uri, MANIFEST)):
+        raise DataError(
+            f"{dataset_uri} is a finished data set already; nothing is overwritten, choose another workspace"
+        )
+    check(replace(config.data, source=resolve(config.data.source)))
     with TemporaryDirectory(prefix="rddm-dry-run-") as scratch:
         found = find_pairs(config.data, scratch_uri=scratch)
     splits = sorted({pair.split for pair in found.pairs})
     return {
         "pairs": {split: sum(pair.split == split for pair in found.pairs) for split in splits},
         "orphans": len(found.quarantined),
-        "would_write": Workspace.of(config).dataset_uri,
+        "would_write": dataset_uri,
     }

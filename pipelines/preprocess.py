@@ -18,6 +18,7 @@ import ray.data
 
 from pipelines import storage
 from pipelines.config import PreprocessConfig
+from pipelines.config_checks import check
 from pipelines.dataset import assembly
 from pipelines.dataset.assembly import QUARANTINE
 from pipelines.dataset.plans import ShardPlan, plan_shards
@@ -31,7 +32,7 @@ from pipelines.ops.pairs import PictureStatistics, WorkItem, checked
 from pipelines.schema import INDEX
 from pipelines.sources import find_pairs
 from pipelines.sources.layouts import resolve
-from rddm.errors import ConfigError, DataError, RDDMError, TooManyQuarantinedError
+from rddm.errors import DataError, RDDMError, TooManyQuarantinedError
 
 Progress = Callable[[int, int], None]
 
@@ -93,7 +94,7 @@ def preprocess(
             f"{output_uri} is a finished data set already; nothing is overwritten, choose another workspace"
         )
     config = replace(config, source=resolve(config.source))
-    _check(config)
+    check(config)
     found = find_pairs(config, scratch_uri=staging_uri)
     plans = plan_shards(found.pairs, config)
     records = Records(output_uri)
@@ -248,22 +249,3 @@ def _make(row: dict[str, Any], *, config: PreprocessConfig, output_uri: str) -> 
 @functools.lru_cache(maxsize=4)
 def _degradation(name: str, strength: float, seed: int) -> Degrade:
     return Degrade(name, strength=strength, seed=seed)
-
-
-def _check(config: PreprocessConfig) -> None:
-    if not 0 <= config.degrade.strength <= 1 or config.degrade.variants < 1:
-        raise ConfigError(
-            f"data.degrade has strength {config.degrade.strength} and {config.degrade.variants} variants; "
-            "expected a strength in [0, 1] and 1 or more variants"
-        )
-    if config.pictures_per_shard < 0 or config.row_group_size < 1 or config.row_group_bytes < 1:
-        raise ConfigError(
-            "data.row_group_size and data.row_group_bytes must be 1 or more, data.pictures_per_shard 0 or more"
-        )
-    if config.source.unpaired and config.patch.size_px:
-        raise ConfigError(
-            "data.patch cuts both sides of a pair at one place; unpaired pictures have none: leave it out"
-        )
-    if config.source.degraded_scale < 1:
-        raise ConfigError(f"data.source.degraded_scale is {config.source.degraded_scale}; expected 1 or more")
-    Degrade(config.degrade.name, strength=config.degrade.strength)
