@@ -23,7 +23,7 @@ _AT_LEAST = {
     "max_unpacked_bytes": 1,
     "source.degraded_scale": 1,
 }
-_SHARES = ("degrade.strength", "max_quarantined_share", "source.val_share")
+_SHARES = ("degrade.strength", "max_quarantined_share")
 
 
 def check(config: PreprocessConfig) -> None:
@@ -41,8 +41,11 @@ def check(config: PreprocessConfig) -> None:
     for key in _SHARES:
         if not 0 <= _at(config, key) <= 1:
             raise ConfigError(f"data.{key} is {_at(config, key)}; expected a number in [0, 1]")
-    if config.source.val_share == 1:
-        raise ConfigError("data.source.val_share is 1; expected less, or nothing is left to train on")
+    if not 0 <= config.source.val_share < 1:
+        raise ConfigError(
+            f"data.source.val_share is {config.source.val_share}; expected a number in [0, 1), or nothing is left to "
+            "train on"
+        )
     for folder, split in config.source.split_names.items():
         if split not in {*SPLITS, SKIP}:
             raise ConfigError(
@@ -55,11 +58,15 @@ def check(config: PreprocessConfig) -> None:
         )
     if config.source.unpaired and config.patch.size_px:
         raise ConfigError(
-            "data.patch cuts both sides of a pair at one place; unpaired pictures have none: leave it out"
+            f"data.patch.size_px is {config.patch.size_px}, but patches are cut from both sides of a pair at one "
+            "place, which unpaired pictures do not have; expected 0"
         )
     from pipelines.ops.degrade import DEGRADATIONS  # slow to import
 
-    DEGRADATIONS[config.degrade.name]
+    try:
+        DEGRADATIONS[config.degrade.name]
+    except ConfigError as error:
+        raise ConfigError(f"data.degrade.name is {config.degrade.name!r}; {error}") from None
 
 
 def _at(config: Any, key: str) -> Any:

@@ -43,7 +43,7 @@ def test_hostile_names_are_set_aside_and_the_rest_is_listed(tmp_path: Path) -> N
     assert [member.name for member in listing.members] == ["good/1.png"]
     reasons = {record.name: record.found for record in listing.quarantined}
     for name, reason in hostile.items():
-        assert reason in reasons[repr(name)[1:-1]]
+        assert reason in reasons[name.replace("\t", "\\t")], "shown as it is, control characters apart"
     assert "link" in reasons["link.png"]
     assert "same name" in reasons["good/1.png"]
     assert "same name" in reasons["GOOD/1.png"]
