@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
 from pathlib import Path
 
 from rich.markup import escape
@@ -14,13 +13,12 @@ from jobs.config import RunConfig
 from jobs.terminal import Terminal, emit_json
 from jobs.workspace import Workspace
 from pipelines import storage
-from pipelines.config_checks import check
+from pipelines.config_checks import settled
 from pipelines.containers.unpacking import packing
 from pipelines.dataset.text import one_line
 from pipelines.doctor import Diagnosis, diagnose
 from pipelines.doctor.findings import NOTE, Finding
 from pipelines.doctor.report import render, thumbnails
-from pipelines.sources.layouts import resolve
 from rddm.errors import DataError
 
 _SCRATCH = ".doctor"
@@ -50,7 +48,7 @@ def data(config: RunConfig, terminal: Terminal, *, as_json: bool, html: Path | N
     """
     if html is not None and storage.exists(str(html)):
         raise DataError(f"{html} exists already; nothing is overwritten, choose another name or remove it")
-    check(replace(config.data, source=resolve(config.data.source)))
+    settled(config.data)
     scratch_uri = storage.join(Workspace.of(config).root, _SCRATCH)
     try:
         with terminal.progress("inspect") as advance:

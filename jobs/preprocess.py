@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from tempfile import TemporaryDirectory
 from typing import Any
 
@@ -10,13 +9,10 @@ from jobs.cluster import ray_session
 from jobs.config import RunConfig
 from jobs.terminal import Terminal
 from jobs.workspace import Workspace
-from pipelines import storage
-from pipelines.config_checks import check
-from pipelines.manifest import MANIFEST
+from pipelines.config_checks import settled
+from pipelines.manifest import refuse_finished
 from pipelines.preprocess import PreprocessReport, preprocess
 from pipelines.sources import find_pairs
-from pipelines.sources.layouts import resolve
-from rddm.errors import DataError
 
 
 def run(config: RunConfig, terminal: Terminal) -> PreprocessReport:
@@ -38,11 +34,8 @@ def plan(config: RunConfig, terminal: Terminal) -> dict[str, Any]:
         DataError: As `run`.
     """
     dataset_uri = Workspace.of(config).dataset_uri
-    if storage.exists(storage.join(dataset_uri, MANIFEST)):
-        raise DataError(
-            f"{dataset_uri} is a finished data set already; nothing is overwritten, choose another workspace"
-        )
-    check(replace(config.data, source=resolve(config.data.source)))
+    refuse_finished(dataset_uri)
+    settled(config.data)
     with TemporaryDirectory(prefix="rddm-dry-run-") as scratch:
         found = find_pairs(config.data, scratch_uri=scratch)
     splits = sorted({pair.split for pair in found.pairs})

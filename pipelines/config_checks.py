@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 from pipelines.config import PreprocessConfig
 from pipelines.schema import SPLITS
+from pipelines.sources.layouts import resolve
 from pipelines.sources.sides import SKIP
 from rddm.errors import ConfigError
 
@@ -24,6 +26,13 @@ _AT_LEAST = {
     "source.degraded_scale": 1,
 }
 _SHARES = ("degrade.strength", "max_quarantined_share")
+
+
+def settled(config: PreprocessConfig) -> PreprocessConfig:
+    """The config with its layout resolved, looked at as `check` does; raises as `resolve` and `check` do."""
+    config = replace(config, source=resolve(config.source))
+    check(config)
+    return config
 
 
 def check(config: PreprocessConfig) -> None:

@@ -129,6 +129,18 @@ def read_manifest(dataset_uri: str) -> DatasetManifest:
     return DatasetManifest.from_json(storage.read_bytes(place), where=place)
 
 
+def refuse_finished(dataset_uri: str) -> None:
+    """Nothing is written over a finished data set.
+
+    Raises:
+        DataError: There is one.
+    """
+    if storage.exists(storage.join(dataset_uri, MANIFEST)):
+        raise DataError(
+            f"{dataset_uri} is a finished data set already; nothing is overwritten, choose another workspace"
+        )
+
+
 def sha256(data: bytes) -> str:
     """SHA-256 in hexadecimal."""
     return hashlib.sha256(data).hexdigest()

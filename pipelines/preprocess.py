@@ -9,7 +9,7 @@ from __future__ import annotations
 import functools
 import itertools
 from collections.abc import Callable, Iterator
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from typing import Any
 
 import cv2
@@ -18,7 +18,7 @@ import ray.data
 
 from pipelines import storage
 from pipelines.config import PreprocessConfig
-from pipelines.config_checks import check
+from pipelines.config_checks import settled
 from pipelines.dataset import assembly
 from pipelines.dataset.assembly import QUARANTINE
 from pipelines.dataset.plans import ShardPlan, plan_shards
@@ -26,12 +26,11 @@ from pipelines.dataset.records import STAGING, Records, ShardRecord
 from pipelines.dataset.shard_writer import write_shard
 from pipelines.dataset.text import one_line
 from pipelines.graphs import told_plainly
-from pipelines.manifest import MANIFEST, Quarantined
+from pipelines.manifest import Quarantined, refuse_finished
 from pipelines.ops.degrade import Degrade
 from pipelines.ops.pairs import PictureStatistics, WorkItem, checked
 from pipelines.schema import INDEX
 from pipelines.sources import find_pairs
-from pipelines.sources.layouts import resolve
 from rddm.errors import DataError, RDDMError, TooManyQuarantinedError
 
 Progress = Callable[[int, int], None]
@@ -88,13 +87,12 @@ def preprocess(
             data set.
     """
     staging_uri = storage.join(output_uri, STAGING)
-    if storage.exists(storage.join(output_uri, MANIFEST)):
+    try:
+        refuse_finished(output_uri)
+    except DataError:
         storage.remove(staging_uri)  # a run that was killed at its very end leaves it
-        raise DataError(
-            f"{output_uri} is a finished data set already; nothing is overwritten, choose another workspace"
-        )
-    config = replace(config, source=resolve(config.source))
-    check(config)
+        raise
+    config = settled(config)
     found = find_pairs(config, scratch_uri=staging_uri)
     plans = plan_shards(found.pairs, config)
     records = Records(output_uri)
